@@ -1,0 +1,17 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real patients (`WMHQC_SHARED`, or `../shared` beside the repository)."""
+    folder = Path(os.environ.get("WMHQC_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data" / "real").is_dir():
+        pytest.skip(f"no real patients: {folder}/data/real does not exist (set WMHQC_SHARED)")
+    return folder
