@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+
+from wmhqc import networks
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def model():
+    return networks.mc_unet(SIZE)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return np.random.default_rng(0).uniform(0, 255, (1, SIZE, SIZE, SIZE, 2)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "network, parameters",
+    [
+        (networks.mc_unet, 226_604),
+        (networks.rec_unet, 226_445),
+        (networks.reg_net, 356_945),
+        (lambda size: networks.mc_unet(size, slopes="voxel"), 74_806_172),
+        (lambda size: networks.rec_unet(size, slopes="voxel"), 74_806_013),
+    ],
+    ids=["mc_unet", "rec_unet", "reg_net", "mc_unet_voxel", "rec_unet_voxel"],
+)
+def test_parameter_counts_of_the_paper(network, parameters):
+    assert network(128).count_params() == parameters
+
+
+def test_outputs_are_probabilities(model, volume):
+    out = np.asarray(model(volume))
+    assert out.shape == (1, SIZE, SIZE, SIZE, 2)
+    np.testing.assert_allclose(out.sum(-1), 1, atol=1e-5)
+
+
+WAYS = {
+    "call": lambda m, v: m(v),
+    "call, training=False": lambda m, v: m(v, training=False),
+    "predict": lambda m, v: m.predict(v, verbose=0),
+    "predict_on_batch": lambda m, v: m.predict_on_batch(v),
+    "evaluate": lambda m, v: m.evaluate(v, np.zeros((1, SIZE, SIZE, SIZE, 1)), verbose=0),
+}
+
+
+def mean_probability(truth, prediction):
+    return keras.ops.mean(prediction[..., 1] - truth[..., 0])
+
+
+def compiled(model):
+    model.compile(loss=mean_probability, jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_passes_differ_under_every_way_of_calling(model, volume, way):
+    first, second = (np.asarray(way(compiled(model), volume)) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_passes_differ_after_save_and_load(model, volume, tmp_path, way):
+    model.save(tmp_path / "model.keras")
+    again = compiled(keras.models.load_model(tmp_path / "model.keras", compile=False))
+    first, second = (np.asarray(way(again, volume)) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_weights_return_from_disk(model, tmp_path):
+    model.save_weights(tmp_path / "w.weights.h5")
+    again = networks.mc_unet(SIZE)
+    again.load_weights(tmp_path / "w.weights.h5")
+    for a, b in zip(model.trainable_weights, again.trainable_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_of_a_batch_draw_different_masks(model, volume):
+    out = np.asarray(model(np.repeat(volume, 2, axis=0)))
+    assert not np.array_equal(out[0], out[1])
+
+
+def test_plain_keras_dropout_is_off_in_predict():
+    """The trap that MonteCarloDropout exists for; if Keras mends it, this test tells us."""
+    x = keras.Input((64,))
+    plain = keras.Model(x, keras.layers.Dropout(0.5)(x, training=True))
+    assert np.all(plain.predict(np.ones((1, 64)), verbose=0) == 1)
+
+
+def test_rec_unet_is_deterministic_and_not_negative(volume):
+    rec = networks.rec_unet(SIZE)
+    first, second = (rec.predict(volume[..., :1], verbose=0) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.min() >= 0
+
+
+def test_instance_norm_known_answer():
+    x = np.zeros((1, 2, 2, 2, 1), "float32")
+    x[0, 0] = 4  # mean 2, standard deviation 2
+    out = np.asarray(networks.InstanceNorm()(x))
+    np.testing.assert_allclose(out[0, 0], 2 / 2.001, rtol=1e-5)
+    np.testing.assert_allclose(out[0, 1], -2 / 2.001, rtol=1e-5)
+
+
+def test_kernels_differ_between_layers(model):
+    a = model.get_layer("up16_conv").kernel
+    b = model.get_layer("down32_conv").kernel
+    assert not np.allclose(np.asarray(a).ravel()[:64], np.asarray(b).ravel()[:64])
+
+
+@pytest.mark.parametrize("network, size", [(networks.mc_unet, 20), (networks.reg_net, 24)])
+def test_size_must_fit(network, size):
+    with pytest.raises(ValueError, match="multiple of"):
+        network(size)
+
+
+def test_unknown_slopes():
+    with pytest.raises(ValueError, match="'channel' or 'voxel'"):
+        networks.mc_unet(16, slopes="pixel")
