@@ -1,0 +1,335 @@
+"""From a scan to the cube the networks see, and from any map back onto the scan's own grid.
+
+As in the paper (section "Pre-processing"): the brain is kept, the rest is cropped away, the
+box around the brain is resized to a cube, intensities go to [0, 255]. What differs from the
+paper is said where it happens: the intensity range (`scale`) and the source of the box
+(the brain mask rather than an Otsu threshold).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+#: A resampled lesion mask is lesion from here on (paper: 0.3, so that small lesions survive).
+MASK_THRESHOLD = 0.3
+#: Percentiles of the brain that become 0 and 255.
+PERCENTILES = (0.1, 99.9)
+#: The U-nets halve the cube three times, the Dice regressor four times.
+MULTIPLE = 16
+
+
+@dataclass
+class Prepared:
+    """One case as the networks see it, and what is needed to go back.
+
+    Attributes
+    ----------
+    case : str
+        Name of the case.
+    volume : float32 array (n, n, n, 2)
+        T1 and FLAIR, whole numbers from 0 to 255, axes in RAS+ order; 0 outside the brain.
+    lesion : uint8 array (n, n, n) or None
+        Manual lesion mask, if there is one.
+    brain : uint8 array (n, n, n)
+        Brain mask.
+    shape : tuple of 3 int
+        Grid of the scan.
+    affine : float array (4, 4)
+        Affine of the scan (voxel to mm).
+    box : tuple of 3 (start, stop)
+        Voxel ranges of the crop, on the axes of the scan.
+    """
+
+    case: str
+    volume: np.ndarray
+    lesion: np.ndarray | None
+    brain: np.ndarray
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+    @property
+    def size(self) -> int:
+        """Edge n of the cube, in voxels."""
+        return self.brain.shape[0]
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel of the cube in mm^3."""
+        in_box = np.prod([stop - start for start, stop in self.box])
+        return float(in_box * abs(np.linalg.det(self.affine[:3, :3])) / self.size**3)
+
+
+def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) -> Prepared:
+    """Turn one scan into a cube of `size` voxels a side.
+
+    Parameters
+    ----------
+    case : str
+        Name of the case; errors begin with it.
+    t1, flair : path or nibabel image
+        Two 3-D images on one grid, in any orientation.
+    lesion : path or nibabel image, optional
+        Manual mask: 0 and one other value.
+    brainmask : path or nibabel image, optional
+        Brain > 0. Without one, the images must have no skull: the brain is where both are > 0.
+    size : int
+        A multiple of 16, because the networks halve the cube up to four times.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is missing.
+    ValueError
+        Images on different grids, NaN or infinite values, no brain, a constant image, a mask
+        with more than two values, a wrong `size`.
+    """
+    if size < MULTIPLE or size % MULTIPLE:
+        raise ValueError(f"{case}: size must be a multiple of {MULTIPLE}, got {size}")
+    images = {"T1": t1, "FLAIR": flair, "lesion mask": lesion, "brain mask": brainmask}
+    images = {name: _open(case, name, image) for name, image in images.items() if image is not None}
+    scan = images["FLAIR"]
+    for name, image in images.items():
+        _check_grid(case, name, image, scan)
+    arrays = {name: _array(case, name, image) for name, image in images.items()}
+
+    brain = _brain(case, arrays)
+    box = tuple((int(i.min()), int(i.max()) + 1) for i in np.nonzero(brain))
+    crop = tuple(slice(*edge) for edge in box)
+    to_ras = nib.io_orientation(scan.affine)
+
+    def cube(array: np.ndarray, order: int) -> np.ndarray:
+        resized = _resize(array[crop].astype(np.float32), (size,) * 3, order)
+        return nib.apply_orientation(resized, to_ras)
+
+    small_brain = cube(brain, 1) >= 0.5
+    channels = [
+        scale(cube(arrays[name] * brain, 3), small_brain, f"{case}: {_label(name, images[name])}")
+        for name in ("T1", "FLAIR")
+    ]
+    small_lesion = None
+    if lesion is not None:
+        mask = _binary(case, images["lesion mask"], arrays["lesion mask"])
+        small_lesion = (cube(mask, 1) >= MASK_THRESHOLD).astype(np.uint8)
+    return Prepared(
+        case=case,
+        volume=np.stack(channels, axis=-1),
+        lesion=small_lesion,
+        brain=small_brain.astype(np.uint8),
+        shape=tuple(int(n) for n in scan.shape[:3]),
+        affine=np.array(scan.affine, dtype=float),
+        box=box,
+    )
+
+
+def prepare_row(row: Mapping, size: int = 128) -> Prepared:
+    """Prepare one row of a cohort table (columns case, t1, flair, lesion, brainmask).
+
+    An empty or missing `lesion` or `brainmask` counts as not given.
+    """
+    def given(column: str):
+        value = row.get(column)
+        return value if isinstance(value, (str, Path)) and str(value) else None
+
+    return prepare(row["case"], row["t1"], row["flair"], given("lesion"), given("brainmask"), size)
+
+
+def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
+    """Put a map of the cube back onto the scan's own grid; 0 outside the cropped box.
+
+    Parameters
+    ----------
+    map : array (n, n, n)
+        A map or mask of the prepared case.
+    order : {0, 1, 3}
+        0 (nearest voxel) for masks, which keep their type; 1 (linear) or 3 (cubic) for maps,
+        which become float32 and are averaged where the scan's voxels are larger.
+    """
+    n = prepared.size
+    map = np.asarray(map)
+    if map.shape != (n,) * 3:
+        raise ValueError(f"{prepared.case}: expected a map of shape {(n,) * 3}, got {map.shape}")
+    from_ras = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(prepared.affine)
+    )
+    map = nib.apply_orientation(map, from_ras)
+    lengths = tuple(stop - start for start, stop in prepared.box)
+    if order == 0:
+        resized = _resize(map, lengths, 0)
+        if resized.dtype == bool:
+            resized = resized.astype(np.uint8)
+    else:
+        resized = _resize(map.astype(np.float32), lengths, order)
+    whole = np.zeros(prepared.shape, resized.dtype)
+    whole[tuple(slice(*edge) for edge in prepared.box)] = resized
+    image = nib.Nifti1Image(whole, prepared.affine)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarray:
+    """Scale an image to whole numbers from 0 to 255 within the brain, 0 outside.
+
+    The paper stretches minimum to maximum. Here the 0.1 and 99.9 percentiles of the brain
+    become 0 and 255: in real scans one bright voxel can be twice as bright as all others and
+    would halve the contrast of the rest. Rounding is the paper's too; it makes a saved case
+    (`save`) equal to a fresh one.
+
+    Raises
+    ------
+    ValueError
+        The image is constant within the brain.
+    """
+    low, high = np.percentile(image[brain > 0], PERCENTILES)
+    if not high > low:
+        raise ValueError(f"{name} is constant within the brain ({low:g}); expected an image")
+    scaled = np.clip((image - low) * (255 / (high - low)), 0, 255).round()
+    return (scaled * (brain > 0)).astype(np.float32)
+
+
+def save(prepared: Prepared, path) -> None:
+    """Write a prepared case as one compressed npz file (no pickle), under its name only when whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "case": prepared.case,
+        "volume": prepared.volume.astype(np.uint8),
+        "brain": prepared.brain,
+        "shape": prepared.shape,
+        "affine": prepared.affine,
+        "box": prepared.box,
+    }
+    if prepared.lesion is not None:
+        content["lesion"] = prepared.lesion
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path) -> Prepared:
+    """Read a case that `save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is missing, or is not a prepared case.
+    """
+    import zipfile
+
+    try:
+        with np.load(path) as file:
+            return Prepared(
+                case=str(file["case"]),
+                volume=file["volume"].astype(np.float32),
+                lesion=file["lesion"] if "lesion" in file else None,
+                brain=file["brain"],
+                shape=tuple(file["shape"].tolist()),
+                affine=file["affine"],
+                box=tuple(map(tuple, file["box"].tolist())),
+            )
+    except (KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a prepared case ({error}); delete it and prepare the case again") from error
+
+
+def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:
+    return f"{name} {image.get_filename() or '(in memory)'}"
+
+
+def _open(case: str, name: str, image):
+    if not hasattr(image, "affine"):
+        try:
+            image = nib.load(image)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{case}: {name} {image} does not exist") from error
+        except nib.filebasedimages.ImageFileError as error:
+            raise ValueError(f"{case}: {name} {image} is not an image that nibabel can read: {error}") from error
+    if len(image.shape) < 3 or np.prod(image.shape[3:]) != 1:
+        raise ValueError(f"{case}: {_label(name, image)} has shape {image.shape}; expected one 3-D image")
+    return image
+
+
+def _check_grid(case: str, name: str, image, scan) -> None:
+    """Refuse images whose voxels lie in different places, by more than a tenth of a voxel."""
+    if image.shape[:3] == scan.shape[:3]:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in scan.shape[:3]], [1])).reshape(4, -1)
+        apart = np.abs((image.affine - scan.affine) @ corners).max()
+        if apart <= 0.1 * nib.affines.voxel_sizes(scan.affine).min():
+            return
+        found = f"corners are up to {apart:.2f} mm apart"
+    else:
+        found = f"shapes are {image.shape[:3]} and {scan.shape[:3]}"
+    raise ValueError(
+        f"{case}: {_label(name, image)} and {_label('FLAIR', scan)} are on different grids "
+        f"({found}); register or resample one to the other first"
+    )
+
+
+def _array(case: str, name: str, image) -> np.ndarray:
+    try:
+        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{case}: {_label(name, image)} cannot be read, is it complete? ({error})") from error
+    if array.dtype.kind == "f":
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            raise ValueError(f"{case}: {_label(name, image)} has {bad} NaN or infinite voxels; replace them (by 0 outside the brain)")
+    return array
+
+
+def _brain(case: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Brain mask (bool) without small islands, which would stretch the box."""
+    from scipy import ndimage
+
+    if "brain mask" in arrays:
+        brain, how = arrays["brain mask"] > 0, "the brain mask has no voxel > 0"
+    else:
+        for name in ("T1", "FLAIR"):
+            negative, positive = np.count_nonzero(arrays[name] < 0), np.count_nonzero(arrays[name] > 0)
+            if negative > 0.1 * positive:
+                raise ValueError(
+                    f"{case}: {name} has {negative} negative voxels (z-scores?), so the brain cannot be "
+                    "found as the voxels > 0; give a brain mask"
+                )
+        brain, how = (arrays["T1"] > 0) & (arrays["FLAIR"] > 0), "no voxel is > 0 in both T1 and FLAIR"
+    labels, count = ndimage.label(brain)
+    if count == 0:
+        raise ValueError(f"{case}: no brain found: {how}")
+    voxels = np.bincount(labels.ravel())
+    voxels[0] = 0
+    return (voxels >= 0.05 * voxels.max())[labels] & brain
+
+
+def _binary(case: str, image, mask: np.ndarray) -> np.ndarray:
+    top = mask.max()
+    if top < 0 or not ((mask == 0) | (mask == top)).all():
+        raise ValueError(
+            f"{case}: {_label('lesion mask', image)} has values other than 0 and {top:g}; "
+            "expected a mask of two values (threshold a probability map, pick one label of several)"
+        )
+    return mask > 0
+
+
+def _resize(array: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:
+    """Resize so that the outer faces of the first and last voxels stay where they are.
+
+    Where voxels grow, the array is smoothed first (Gaussian, SD (factor - 1) / 2 voxels, the
+    rule of scikit-image), except for order 0. Cubic overshoot is clipped.
+    """
+    from scipy import ndimage
+
+    factors = np.divide(array.shape, shape)
+    source = array
+    if order:
+        source = ndimage.gaussian_filter(array, np.maximum(0, (factors - 1) / 2), mode="nearest")
+    resized = ndimage.zoom(source, 1 / factors, order=order, mode="nearest", grid_mode=True)
+    return np.clip(resized, array.min(), array.max()) if order > 1 else resized
