@@ -102,24 +102,26 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
     brain = _brain(case, arrays)
     box = tuple((int(i.min()), int(i.max()) + 1) for i in np.nonzero(brain))
     crop = tuple(slice(*edge) for edge in box)
+    brain = brain[crop]
     to_ras = nib.io_orientation(scan.affine)
 
     def cube(array: np.ndarray, order: int) -> np.ndarray:
-        resized = _resize(array[crop].astype(np.float32), (size,) * 3, order)
+        resized = _resize(array.astype(np.float32), (size,) * 3, order)
         return nib.apply_orientation(resized, to_ras)
 
-    small_brain = cube(brain, 1) >= 0.5
     channels = [
-        scale(cube(arrays[name] * brain, 3), small_brain, f"{case}: {_label(name, images[name])}")
+        cube(scale(arrays[name][crop], brain, f"{case}: {_label(name, images[name])}"), 3)
         for name in ("T1", "FLAIR")
     ]
+    small_brain = cube(brain, 1) >= 0.5
     small_lesion = None
     if lesion is not None:
-        mask = _binary(case, images["lesion mask"], arrays["lesion mask"])
+        mask = _binary(case, images["lesion mask"], arrays["lesion mask"])[crop]
         small_lesion = (cube(mask, 1) >= MASK_THRESHOLD).astype(np.uint8)
     return Prepared(
         case=case,
-        volume=np.stack(channels, axis=-1),
+        # Whole numbers, as in the paper's training; so a saved case equals a fresh one.
+        volume=np.stack(channels, axis=-1).round() * small_brain[..., None],
         lesion=small_lesion,
         brain=small_brain.astype(np.uint8),
         shape=tuple(int(n) for n in scan.shape[:3]),
@@ -174,12 +176,11 @@ def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Im
 
 
 def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarray:
-    """Scale an image to whole numbers from 0 to 255 within the brain, 0 outside.
+    """Scale an image to [0, 255] within the brain, 0 outside; float32.
 
     The paper stretches minimum to maximum. Here the 0.1 and 99.9 percentiles of the brain
     become 0 and 255: in real scans one bright voxel can be twice as bright as all others and
-    would halve the contrast of the rest. Rounding is the paper's too; it makes a saved case
-    (`save`) equal to a fresh one.
+    would halve the contrast of the rest.
 
     Raises
     ------
@@ -189,7 +190,7 @@ def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarr
     low, high = np.percentile(image[brain > 0], PERCENTILES)
     if not high > low:
         raise ValueError(f"{name} is constant within the brain ({low:g}); expected an image")
-    scaled = np.clip((image - low) * (255 / (high - low)), 0, 255).round()
+    scaled = np.clip((image - low) * (255 / (high - low)), 0, 255)
     return (scaled * (brain > 0)).astype(np.float32)
 
 
