@@ -1,0 +1,162 @@
+"""The explorers on a static page, in a real browser, opened from a file."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from browser import accessibility, check_page, overflow
+from wmhqc import explore
+
+rng = np.random.default_rng(7)
+UP = pd.DataFrame({"case": [f"sub-{i:02}" for i in range(40)], "q": rng.random(40)})
+UP["lesion_dice"] = np.clip(0.3 + 0.5 * UP["q"] + rng.normal(0, 0.15, 40), 0, 1)
+UP.loc[[3, 9], "q"] = np.nan
+DOWN = UP.assign(vs=1e4 * (1 - UP["q"]))
+COUNTS = ("tp", "fp", "fn", "tn", "kept", "flagged")
+RATIOS = ("sensitivity", "ppv", "specificity", "npv", "coverage", "dice_before", "dice_after")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A page with two explorers, one for each direction of a score."""
+    first = explore.threshold(UP, "q", confidence=1, threshold=0.4, label="Score <b>&</b> more")
+    second = explore.threshold(DOWN, "vs", confidence=-1, label="VS (mm³·bit)")
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Explorers</title><body><main><h1>Explorers</h1>{first.to_html()}{second.to_html()}</main></body></html>",
+        encoding="utf-8",
+    )
+    return path.as_uri()
+
+
+def compare(root, table, score, confidence):
+    """The numbers on the page are those of Python; returns them."""
+    value, tau = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau"))
+    expected = explore.threshold_numbers(table[score], table["lesion_dice"], value, tau, confidence)
+    for name in (*COUNTS, *RATIOS):
+        shown = root.locator(f'[data-name="{name}"]').first
+        if name in COUNTS:
+            assert int(shown.text_content()) == expected[name], name
+        elif math.isnan(expected[name]):
+            assert shown.text_content() == "undefined", name
+        else:
+            assert float(shown.get_attribute("value")) == pytest.approx(expected[name], abs=1e-12), name
+    text = root.locator(".summary").text_content()
+    assert f"{expected['kept']} of {expected['cases']} cases are used" in text
+    assert f"{expected['fn']} poor segmentation" in text
+    return {**expected, "value": value, "tau": tau}
+
+
+@pytest.mark.parametrize(("place", "table", "score", "confidence"), [(0, UP, "q", 1), (1, DOWN, "vs", -1)])
+def test_slider_by_keyboard_gives_pythons_numbers(watched, file, place, table, score, confidence):
+    page, problems = watched
+    page.goto(file)
+    root = page.locator(".wmhqc").nth(place)
+    slider = root.locator('input[type="range"]').first
+    compare(root, table, score, confidence)
+    slider.focus()
+    values = []
+    for key in ("ArrowRight", "PageUp", "PageUp", "PageDown", "ArrowLeft", "ArrowLeft", "End", "Home"):
+        slider.press(key)
+        values.append(compare(root, table, score, confidence))
+    assert values[0]["value"] < values[1]["value"] < values[2]["value"]
+    # The two ends use everything or nothing, and say "undefined" rather than 1.
+    assert {values[-1]["kept"], values[-2]["kept"]} == {0, 38}
+    assert any(math.isnan(v["ppv"]) for v in values) and any(math.isnan(v["npv"]) for v in values)
+    limit = root.locator('input[type="range"]').nth(1)
+    limit.focus()
+    limit.press("PageUp")
+    assert compare(root, table, score, confidence)["tau"] == pytest.approx(0.5 + 0.1, abs=0.02)
+    assert not problems
+
+
+def test_slider_by_mouse_and_the_line_above_it(watched, file):
+    page, problems = watched
+    page.goto(file)
+    root = page.locator(".wmhqc").first
+    slider = root.locator('input[type="range"]').first
+    box = slider.bounding_box()
+    seen = set()
+    for share in (0.2, 0.5, 0.8):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        seen.add(compare(root, UP, "q", 1)["value"])
+        line = root.locator("line.threshold").bounding_box()
+        assert line["x"] + line["width"] / 2 == pytest.approx(box["x"] + share * box["width"], abs=2)
+    assert len(seen) == 3 and not problems
+
+
+def test_presets_are_the_mildest_that_hold(page, file):
+    page.goto(file)
+    for place, table, score, confidence in ((0, UP, "q", 1), (1, DOWN, "vs", -1)):
+        root = page.locator(".wmhqc").nth(place)
+        root.get_by_role("button", name="Keep 80 %").click()
+        assert compare(root, table, score, confidence)["kept"] == math.ceil(0.8 * 38)
+        root.get_by_role("button", name="Catch 90 % of failures").click()
+        n = compare(root, table, score, confidence)
+        assert n["sensitivity"] >= 0.9
+        # one case more among the used, and too many failures get through
+        flagged = table[score][confidence * table[score] < confidence * n["value"]]
+        milder = confidence * (confidence * flagged).max()
+        numbers = explore.threshold_numbers(table[score], table["lesion_dice"], milder, n["tau"], confidence)
+        assert numbers["sensitivity"] < 0.9
+    page.locator(".wmhqc").first.get_by_role("button", name="Validation threshold").click()
+    assert compare(page.locator(".wmhqc").first, UP, "q", 1)["value"] == 0.4
+
+
+def test_explorers_on_a_page_do_not_touch_each_other(page, file):
+    page.goto(file)
+    before = page.locator(".wmhqc").nth(1).inner_text()
+    page.locator(".wmhqc").first.locator("input").first.press("PageUp")
+    assert page.locator(".wmhqc").nth(1).inner_text() == before
+    assert page.locator(".wmhqc").count() == 2
+
+
+def test_left_out_cases_are_counted_and_labels_are_text(page, file):
+    page.goto(file)
+    root = page.locator(".wmhqc").first
+    assert "2 cases without a score or a Dice left out" in root.inner_text()
+    assert "Score <b>&</b> more" in root.locator("svg.chart").text_content()
+
+
+def test_a_screen_reader_hears_the_result(page, file):
+    page.goto(file)
+    root = page.locator(".wmhqc").first
+    root.locator("input").first.press("End")
+    page.wait_for_timeout(600)
+    heard = root.locator('[role="status"]').text_content()
+    assert "0 of 38 cases are used" in heard and heard.startswith("Threshold")
+
+
+def test_page_is_accessible_narrow_and_quiet(page, file):
+    assert check_page(page, file) == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1920])
+def test_no_sideways_scrolling(page, file, width):
+    page.goto(file)
+    assert overflow(page, width) == []
+
+
+def test_dark_theme_is_dark(page, file):
+    page.goto(file)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    light = "getComputedStyle(document.querySelector('.wmhqc')).backgroundColor.match(/[0-9.]+/g).map(Number)"
+    assert max(page.evaluate(light)) < 60
+    assert accessibility(page) == []
+
+
+def test_checks_can_fail(page, tmp_path):
+    """A page with every fault that `check_page` should see."""
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        '<!doctype html><html lang="en"><title>Bad</title><main><h1>Bad</h1>'
+        '<img src="https://example.org/a.png"><img alt="" src="gone.png">'
+        '<div class="wmhqc-static"></div><div style="width:900px">wide</div>'
+        "<script>console.error('oh'); throw new Error('no');</script></main></html>"
+    )
+    text = "\n".join(check_page(page, bad.as_uri()))
+    for part in ("outside request", "missing file", "console: oh", "script error: no", "did not start", "sideways", "axe image-alt"):
+        assert part in text, part

@@ -1,0 +1,149 @@
+"""A browser for the tests of the pages, and what every page must pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+NAMES = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
+FLAGS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+def find_browser() -> str:
+    """Return the path of a Chromium or Chrome; install one if there is none.
+
+    Looks on the PATH, then at Playwright's own; then tries `playwright install chromium`,
+    then Debian's package.
+    """
+    found = _present()
+    if found:
+        return found
+    tried = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if shutil.which("apt-get"):
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        tried += [[*sudo, "apt-get", "update"], [*sudo, "apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
+    for command in tried:
+        try:
+            subprocess.run(command, check=False, capture_output=True, timeout=600)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if found := _present():
+            return found
+    raise RuntimeError(
+        "no Chromium or Chrome was found, and none could be installed with: "
+        + "; ".join(" ".join(command) for command in tried)
+        + ". Install one (Debian and Ubuntu: apt-get install chromium) or put it on the PATH."
+    )
+
+
+def _present() -> str | None:
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        path = play.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+@contextmanager
+def browser():
+    """Yield a running headless browser (Playwright's `Browser`)."""
+    path = find_browser()
+    from playwright.sync_api import sync_playwright
+
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=FLAGS + ["--no-sandbox"] * root)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def watch(page) -> list[str]:
+    """Block what `page` requests from outside; return the list that fills with its problems."""
+    problems = []
+
+    def route(route):
+        url = route.request.url
+        if url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            problems.append(f"outside request: {url}")
+            route.abort()
+
+    page.route("**/*", route)
+    page.on("console", lambda m: problems.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
+    page.on(
+        "requestfailed",
+        lambda r: problems.append(f"missing file: {r.url}") if r.url.startswith("file:") else None,
+    )
+    return problems
+
+
+def overflow(page, width: int = 360) -> list[str]:
+    """Return what makes the page scroll sideways in a window `width` px wide."""
+    size = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 740})
+    page.wait_for_timeout(150)
+    wide = page.evaluate(
+        """() => {
+          const page = document.documentElement;
+          if (page.scrollWidth <= page.clientWidth) return [];
+          const beyond = [...document.querySelectorAll('body *')].filter(
+            (e) => e.getBoundingClientRect().right > page.clientWidth + 1);
+          return [`${page.scrollWidth} px: ` + beyond.slice(0, 5).map(
+            (e) => `${e.tagName}.${e.getAttribute('class') || ''}`).join(', ')];
+        }"""
+    )
+    page.set_viewport_size(size)
+    return [f"sideways scrolling at {width} px, {text}" for text in wide]
+
+
+def accessibility(page, within: str | None = None) -> list[str]:
+    """Return the violations of axe-core's rules (in the part of the page that a selector names)."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page, context=within).response["violations"]
+    return [
+        f"axe {found['id']} ({found['help']}): {node['html'][:160]}"
+        for found in violations
+        for node in found["nodes"][:3]
+    ]
+
+
+def check_page(page, url: str) -> list[str]:
+    """Open `url` and return its problems: scripts, requests, widgets, width, access in both themes.
+
+    `page` must be a fresh Playwright page.
+    """
+    problems = watch(page)
+    page.goto(url)
+    page.wait_for_timeout(200)
+    # Figures load when they come into view.
+    for figure in page.query_selector_all(".wmhqc-plotly"):
+        figure.scroll_into_view_if_needed()
+    if page.query_selector(".wmhqc-plotly"):
+        try:
+            page.wait_for_function(
+                "document.querySelectorAll('.wmhqc-plotly').length"
+                " === document.querySelectorAll('.wmhqc-plotly .main-svg:first-child').length",
+                timeout=10_000,
+            )
+        except Exception as error:  # the page's problem, reported with the others
+            problems.append(f"a Plotly figure was not drawn: {str(error).splitlines()[0]}")
+    dead = page.evaluate("document.querySelectorAll('.wmhqc-static:not(:has(> .wmhqc))').length")
+    if dead:
+        problems.append(f"{dead} explorers did not start")
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.wait_for_timeout(300)  # colours fade
+        problems += [f"{theme}: {text}" for text in accessibility(page)]
+    return problems + overflow(page)
