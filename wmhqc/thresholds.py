@@ -1,0 +1,268 @@
+"""Where to put the threshold: below it a person looks at the case.
+
+Every rule looks only at *validation* cases (their Dice and confidence) and
+returns a `Choice`. Chosen on test cases, a threshold flatters itself.
+
+Rules without a promise: `for_sensitivity`, `for_coverage`, `for_cost`,
+`for_agreement`. Rules with a promise for new cases that are exchangeable with
+the validation cases (same scanners, same patients, no new artefact):
+
+=================== =============================== =========================
+rule                bounds                          holds
+=================== =============================== =========================
+`guaranteed_risk`   P(failed | accepted)            with probability 1 - delta
+`conformal_risk`    P(accepted and failed)          on average
+`neyman_pearson`    P(accepted | failed)            with probability 1 - delta
+=================== =============================== =========================
+
+References
+----------
+Geifman & El-Yaniv, NeurIPS 2017 (selection with guaranteed risk). Angelopoulos
+et al., 2021, arXiv:2110.01052 (Learn then Test). Angelopoulos et al., ICLR 2024
+(conformal risk control). Tong et al., Science Advances 2018 (Neyman-Pearson).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from wmhqc.failure import confusion, flag
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold and what may be said about it.
+
+    Attributes
+    ----------
+    threshold : float
+        Cases with a confidence of at least this are accepted (see `wmhqc.failure.flag`).
+        -inf accepts all, inf or NaN none; NaN also means that nothing can be promised.
+    message : str
+        What was reached on the validation cases, or why nothing can be promised.
+    """
+
+    threshold: float
+    message: str
+
+    @property
+    def possible(self) -> bool:
+        """False where the rule cannot be followed with these cases."""
+        return not math.isnan(self.threshold)
+
+
+# ---------------------------------------------------------------- without a promise
+
+
+def for_sensitivity(dice, confidence, tau: float, sensitivity: float = 0.9) -> Choice:
+    """Flag as few validation cases as possible while catching this share of the failed ones."""
+    dice, confidence = _cases(dice, confidence)
+    _share("sensitivity", sensitivity)
+    failed = np.sort(confidence[dice < tau])
+    if failed.size == 0:
+        return Choice(math.nan, "no validation case failed, so a sensitivity cannot be aimed at")
+    catch = math.ceil(round(sensitivity * failed.size, 9))
+    return _reached(dice, confidence, tau, _above(failed[catch - 1]))
+
+
+def for_coverage(dice, confidence, tau: float, coverage: float = 0.8) -> Choice:
+    """Accept this share of the validation cases, the most trusted (more if there are ties)."""
+    dice, confidence = _cases(dice, confidence)
+    _share("coverage", coverage)
+    accept = math.ceil(round(coverage * confidence.size, 9))
+    return _reached(dice, confidence, tau, np.sort(confidence)[-accept])
+
+
+def for_cost(dice, confidence, tau: float, miss: float, review: float = 1.0) -> Choice:
+    """Least total cost on the validation cases: `miss` per failed case accepted, `review` per case flagged.
+
+    The same as flagging where the chance of failure, fitted as a falling
+    function of confidence, exceeds review / miss. Of equal costs the lowest threshold.
+    """
+    if not (miss > 0 and review > 0):
+        raise ValueError(f"costs must be positive, got miss={miss} and review={review}")
+    return _best(dice, confidence, tau, lambda c: -(miss * c["fn"] + review * c["flagged"]))
+
+
+def for_agreement(dice, confidence, tau: float) -> Choice:
+    """Highest sensitivity + specificity on the validation cases (Youden's index).
+
+    The paper took "a threshold value which correlated with failed segmentation
+    results"; this is such a rule written down. It does not maximise the mean
+    Dice after removal, which is highest when nearly everything is removed.
+    """
+    failed = np.asarray(dice) < tau
+    if failed.all() or not failed.any():
+        return Choice(math.nan, "needs both failed and good validation cases")
+    return _best(dice, confidence, tau, lambda c: c["sensitivity"] + c["specificity"])
+
+
+# ---------------------------------------------------------------- with a promise
+
+
+def cases_needed(risk: float, delta: float = 0.1, failed: int = 0) -> int:
+    """Fewest cases, `failed` of them failed, that show a rate of at most `risk` with confidence 1 - delta.
+
+    22 for 10 % and 45 for 5 % at 90 % confidence if none failed.
+    """
+    _share("risk", risk)
+    _share("delta", delta)
+    n = failed + 1
+    while stats.binom.cdf(failed, n, risk) > delta:
+        n += 1
+    return n
+
+
+def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, delta: float = 0.1) -> Choice:
+    """At most `risk` of the accepted cases fail, with probability 1 - delta (Learn then Test).
+
+    Starts at the fewest most trusted cases that could show it, accepts one more
+    at a time, and stops where the Clopper-Pearson upper bound on the failures
+    among the accepted first exceeds `risk` (fixed sequence testing by MAPIE).
+    Valid if failure gets no rarer as confidence falls.
+    """
+    from mapie.risk_control import BinaryClassificationController, BinaryRisk, predicted_positive_fraction
+
+    dice, confidence = _cases(dice, confidence)
+    start = cases_needed(risk, delta)
+    steps = np.unique(confidence[np.isfinite(confidence)])[::-1]
+    steps = steps[[(confidence >= step).sum() >= start for step in steps]] if steps.size else steps
+    if steps.size == 0:
+        return Choice(math.nan, f"cannot be promised with this many cases: {np.isfinite(confidence).sum()} with a score, "
+                                f"{start} accepted with none failed are needed")
+    failure_rate = BinaryRisk(lambda good, accepted: good == 0, lambda good, accepted: accepted == 1, False)
+    controller = BinaryClassificationController(
+        lambda q: np.column_stack([q, q]), failure_rate, risk, 1 - delta, predicted_positive_fraction,
+        steps, "fixed_sequence")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # none or all thresholds valid: said in the message
+        controller.calibrate(confidence, dice >= tau)
+    if len(controller.valid_predict_params) == 0:
+        accepted = confidence >= steps[0]
+        failed = int((dice[accepted] < tau).sum())
+        return Choice(math.nan, f"cannot be promised with this many cases: {failed} of the {accepted.sum()} most trusted "
+                                f"failed, {cases_needed(risk, delta, failed)} accepted are needed with {failed} failed")
+    return _reached(dice, confidence, tau, min(controller.valid_predict_params))
+
+
+def conformal_risk(dice, confidence, tau: float, risk: float = 0.1) -> Choice:
+    """At most `risk` of all cases are accepted and failed, on average over validation sets.
+
+    This is not the failure rate among the accepted: a rule that accepts nearly
+    nothing, or a cohort that seldom fails, satisfies it without finding anything.
+    """
+    dice, confidence = _cases(dice, confidence)
+    _share("risk", risk)
+    n, failed = len(dice), np.sort(confidence[dice < tau])[::-1]
+    allowed = math.floor(round(risk * (n + 1), 9)) - 1  # (missed + 1) / (n + 1) <= risk
+    if allowed < 0:
+        return Choice(math.nan, f"cannot be promised with this many cases: {n}, "
+                                f"{math.ceil(round(1 / risk - 1, 9))} are needed")
+    return _reached(dice, confidence, tau, _above(failed[allowed]) if failed.size > allowed else -math.inf)
+
+
+def neyman_pearson(dice, confidence, tau: float, risk: float = 0.1, delta: float = 0.1) -> Choice:
+    """At most `risk` of the failed cases are accepted, with probability 1 - delta.
+
+    Accepts above an order statistic of the confidence of the failed validation cases.
+    """
+    dice, confidence = _cases(dice, confidence)
+    needed = cases_needed(risk, delta)
+    failed = np.sort(confidence[dice < tau])
+    if failed.size < needed:
+        return Choice(math.nan, f"cannot be promised with this many cases: {failed.size} failed, {needed} failed are needed")
+    # Chance that more than `risk` of the failed lie above the k-th: binomial tail (Tong et al., Prop. 1).
+    k = np.arange(1, failed.size + 1)
+    violation = stats.binom.sf(k - 1, failed.size, 1 - risk)
+    return _reached(dice, confidence, tau, _above(failed[np.argmax(violation <= delta)]))
+
+
+# ---------------------------------------------------------------- is the promise kept?
+
+
+def simulate(rule: Callable, cases: int = 100, draws: int = 300, drift: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """What a threshold does to new cases, over many synthetic validation sets.
+
+    Confidence is uniform on [0, 1]; a case fails with probability
+    1 / (1 + exp(8 q - 2.5 - drift)), about a third of all cases without drift.
+
+    Parameters
+    ----------
+    rule : function of dice, confidence, tau returning a `Choice`
+        For example ``lambda d, q, t: guaranteed_risk(d, q, t, risk=0.1)``.
+    drift : float
+        Raises the odds of failure of the *new* cases by exp(drift), their confidence
+        unchanged, as an artefact may do: then no promise holds.
+
+    Returns
+    -------
+    DataFrame, one row per draw
+        `threshold`; true rates on new cases: `coverage`, `failed_of_accepted` (NaN if none
+        is accepted), `accepted_and_failed`, `accepted_of_failed`.
+    """
+    rng = np.random.default_rng(seed)
+
+    def chance(q, drift=0.0):
+        return 1 / (1 + np.exp(8 * q - 2.5 - drift))
+
+    q = rng.random((draws, cases))
+    failed = rng.random((draws, cases)) < chance(q)
+    thresholds = np.array([rule(np.where(f, 0.0, 1.0), c, 0.5).threshold for f, c in zip(failed, q)])
+    grid = (np.arange(20000) + 0.5) / 20000
+    # Share of new cases that fail and are accepted, for a threshold at each grid point.
+    above = np.append(np.cumsum(chance(grid, drift)[::-1])[::-1] / grid.size, 0)
+    lowest = np.where(np.isnan(thresholds), 1, np.clip(thresholds, 0, 1))
+    coverage = 1 - lowest
+    missed = np.interp(lowest, np.arange(grid.size + 1) / grid.size, above)
+    return pd.DataFrame({
+        "threshold": thresholds, "coverage": coverage,
+        "failed_of_accepted": np.divide(missed, coverage, out=np.full(draws, np.nan), where=coverage > 0),
+        "accepted_and_failed": missed, "accepted_of_failed": missed / above[0]})
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _cases(dice, confidence) -> tuple[np.ndarray, np.ndarray]:
+    """Checked arrays; an undefined confidence becomes -inf, the least trusted."""
+    dice, confidence = np.asarray(dice, float), np.asarray(confidence, float)
+    if dice.ndim != 1 or dice.shape != confidence.shape or dice.size == 0 or np.isnan(dice).any():
+        raise ValueError(f"expected one Dice and one confidence per validation case, got {dice.shape} and "
+                         f"{confidence.shape} with {np.isnan(dice).sum()} Dice missing")
+    return dice, np.where(np.isnan(confidence), -np.inf, confidence)
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+
+
+def _above(confidence: float) -> float:
+    """Lowest threshold that flags this confidence."""
+    return float(np.nextafter(confidence, np.inf))
+
+
+def _reached(dice, confidence, tau: float, threshold: float) -> Choice:
+    c = confusion(dice, flag(_undefined(confidence), threshold), tau)
+    return Choice(float(threshold), f"validation: {c['flagged']} of {len(dice)} flagged, {c['tp']} of {c['tp'] + c['fn']} "
+                                    f"failed caught, {c['fn']} of {c['fn'] + c['tn']} accepted failed")
+
+
+def _best(dice, confidence, tau: float, value: Callable) -> Choice:
+    """Threshold with the highest value of its confusion counts, the lowest of equals."""
+    dice, confidence = _cases(dice, confidence)
+    candidates = np.concatenate([[-np.inf], np.unique(confidence[np.isfinite(confidence)]), [np.inf]])
+    values = [value(confusion(dice, flag(_undefined(confidence), t), tau)) for t in candidates]
+    return _reached(dice, confidence, tau, candidates[int(np.argmax(values))])
+
+
+def _undefined(confidence) -> np.ndarray:
+    """-inf back to NaN, which no threshold accepts."""
+    return np.where(confidence == -np.inf, np.nan, confidence)
