@@ -1,0 +1,239 @@
+"""Splits, folds, and a training loop that can be killed at any moment and goes on.
+
+A training folder holds `history.csv` (one row an epoch), `best.weights.h5` (lowest validation
+loss so far) and, until training is over, one `epoch-NNNN.keras` to go on from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+BEST = "best.weights.h5"
+SPLIT = {"train": 68, "validation": 16, "test": 21}  # the paper's 105 cases
+
+Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def split(table: pd.DataFrame, seed: int = 0) -> pd.Series:
+    """Assign each case to train, validation or test in the paper's ratio 68 : 16 : 21.
+
+    Stratified by site, so that each part has cases of every scanner; the paper's validation
+    sets came from two databases only.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A cohort with columns `case` and `site`, at least 5 cases.
+
+    Returns
+    -------
+    Series of str
+        Same index as `table`.
+    """
+    if len(table) < 5:
+        raise ValueError(f"at least 5 cases are needed for a split, got {len(table)}")
+    order = _by_site(table, seed)
+    total = sum(SPLIT.values())
+    test = max(1, round(len(table) * SPLIT["test"] / total))
+    validation = max(1, round(len(table) * SPLIT["validation"] / total))
+    # every k-th case of a list sorted by site is a stratified choice
+    parts = pd.Series("train", index=order)
+    parts.iloc[_every(len(order), test)] = "test"
+    rest = parts.index[parts == "train"]
+    parts.loc[rest[_every(len(rest), validation)]] = "validation"
+    return parts.reindex(table.index)
+
+
+def inner_folds(table: pd.DataFrame, folds: int = 2, seed: int = 0) -> pd.Series:
+    """Number each training case with the inner fold that holds it out, 0 to `folds` - 1.
+
+    Reg-net must learn from predictions on cases that the segmenting network has not seen;
+    each inner fold is predicted by a network trained on the other inner folds.
+    """
+    if not 2 <= folds <= len(table):
+        raise ValueError(f"folds must be between 2 and the {len(table)} cases, not {folds}")
+    order = _by_site(table, seed)
+    return pd.Series(np.arange(len(order)) % folds, index=order).reindex(table.index)
+
+
+def _by_site(table, seed):
+    """Index of the cases sorted by site, in random order within each site."""
+    shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
+    return shuffled["site"].fillna("").sort_values(kind="stable").index
+
+
+def _every(n, chosen):
+    """`chosen` positions spread evenly over 0 to n - 1."""
+    return ((np.arange(chosen) + 0.5) * n / chosen).astype(int)
+
+
+def fit(
+    build: Callable[[], keras.Model],
+    draw: Draw,
+    validation: list[tuple[np.ndarray, np.ndarray]],
+    folder: str | Path,
+    *,
+    loss,
+    epochs: int,
+    steps: int = 10,
+    batch: int = 1,
+    learning_rate: float = 1e-3,
+    schedule: str = "constant",
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train with Adam, keep the weights of the best validation loss, and load them at the end.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the network, after the random seed is set, so that its first weights are the
+        same for the same seed.
+    draw : callable
+        `rng -> (input, target)`: one random, augmented training example.
+    validation : list of (input, target)
+        Fixed examples, without augmentation.
+    folder : path
+        Made if absent.  If it holds an unfinished training, that goes on; a finished one is
+        loaded.
+    loss : callable or keras loss
+        See `losses`.
+    epochs, steps, batch : int
+        The paper: MC U-net 300, 10, 1; Rec U-net 1700, 34, 2; Reg-net 60, 34, 2.
+    learning_rate : float
+    schedule : {"constant", "cosine"}
+        The paper's constant rate, or half a cosine down to zero.
+
+    Returns
+    -------
+    keras.Model, DataFrame
+        The network with its best weights; its history: epoch, loss, val_loss, seconds.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    history = read_history(folder)
+    done = len(history)
+    keras.utils.set_random_seed(seed)
+    model = build()
+    if done < epochs:
+        if done:
+            trained = keras.models.load_model(_checkpoint(folder, done))
+        else:
+            trained = model
+            rate = _rate(learning_rate, schedule, epochs * steps)
+            trained.compile(keras.optimizers.Adam(rate), loss, jit_compile=jit())
+        trained.fit(
+            _examples(draw, batch, seed, start=done * steps * batch),
+            validation_data=tuple(np.stack(part) for part in zip(*validation, strict=True)),
+            validation_batch_size=1,
+            steps_per_epoch=steps,
+            initial_epoch=done,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[_Keep(folder, history, epochs, progress)],
+        )
+    model.load_weights(folder / BEST)
+    return model, read_history(folder)
+
+
+def read_history(folder: str | Path) -> pd.DataFrame:
+    """The epochs that a training folder holds; empty if it holds none."""
+    path = Path(folder) / "history.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=["epoch", "loss", "val_loss", "seconds"])
+    return pd.read_csv(path)
+
+
+def jit():
+    """Keras' `jit_compile`: never XLA under TensorFlow on a CPU, where it is 10 times slower."""
+    if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
+        return False
+    return "auto"
+
+
+def _examples(draw, batch, seed, start):
+    """Yield batches for ever; example i depends on (seed, i) alone, so that a training
+    which was stopped and started again sees the same examples."""
+    for first in itertools.count(start, batch):
+        examples = [draw(np.random.default_rng((seed, i))) for i in range(first, first + batch)]
+        inputs, targets = zip(*examples, strict=True)
+        yield np.stack(inputs), np.stack(targets)
+
+
+def _rate(learning_rate, schedule, steps):
+    if schedule == "constant":
+        return learning_rate
+    if schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    raise ValueError(f"schedule must be 'constant' or 'cosine', not {schedule!r}")
+
+
+def _checkpoint(folder, epoch):
+    return folder / f"epoch-{epoch:04d}.keras"
+
+
+class _Keep(keras.callbacks.Callback):
+    """After each epoch keep what is needed to go on, in an order that any kill survives.
+
+    The history names the epoch to go on from, so it is written when all else is on disk, and
+    the checkpoint before it is removed only then.
+    """
+
+    def __init__(self, folder, history, epochs, progress):
+        super().__init__()
+        self.folder, self.history, self.epochs = folder, history, epochs
+        self.bar = tqdm(
+            total=epochs,
+            initial=len(history),
+            desc=folder.name,
+            unit="epoch",
+            disable=not progress,
+            file=sys.stdout,
+            mininterval=2,
+        )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        done, best = epoch + 1, self.history["val_loss"].min() if len(self.history) else np.inf
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"{self.folder.name}: the loss is {logs['loss']} in epoch {done}; "
+                "lower the learning rate or check the inputs"
+            )
+        row = {
+            "epoch": done,
+            "loss": logs["loss"],
+            "val_loss": logs["val_loss"],
+            "seconds": time.perf_counter() - self.started,
+        }
+        if done < self.epochs:
+            _replace(_checkpoint(self.folder, done), self.model.save)
+        if row["val_loss"] < best:
+            _replace(self.folder / BEST, self.model.save_weights)
+        self.history = pd.DataFrame([*self.history.to_dict("records"), row])
+        _replace(self.folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
+        _checkpoint(self.folder, epoch).unlink(missing_ok=True)
+        self.bar.set_postfix({"validation loss": f"{self.history['val_loss'].min():.4f}"})
+        self.bar.update()
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def _replace(path, write):
+    """Let `write` make a file under a temporary name with the same ending, then move it."""
+    partial = path.with_name(f"partial-{path.name}")
+    write(partial)
+    os.replace(partial, path)

@@ -1,0 +1,150 @@
+"""Monte Carlo dropout: N stochastic passes of MC U-net, their mean and their entropy.
+
+What the network computes before its first dropout is the same in every pass, so it is
+computed once; the rest runs N times and the statistics are accumulated on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PASSES = 20  # the paper's N
+
+
+def entropy(probability):
+    """Entropy of a lesion probability in bits (Eq. 3): 0 where certain, 1 at one half."""
+    p = np.asarray(probability, np.float32)
+    tiny = np.finfo(np.float32).tiny  # 0 log 0 is 0
+    q = 1 - p
+    return -(p * np.log2(np.maximum(p, tiny)) + q * np.log2(np.maximum(q, tiny)))
+
+
+@dataclass
+class MonteCarlo:
+    """What N passes say about one volume of n x n x n voxels.
+
+    Attributes
+    ----------
+    mean : float32 (n, n, n)
+        Mean lesion probability (Eq. 2), 0 to 1.
+    entropy : float32 (n, n, n)
+        Entropy of the mean in bits (Eq. 3): the paper's uncertainty map.
+    expected_entropy : float32 (n, n, n)
+        Mean of the passes' own entropies in bits.
+    variance : float32 (n, n, n)
+        Variance of the lesion probability over the passes.
+    hard : uint8 (N, ceil(n**3 / 8))
+        Each pass' mask p >= 0.5, one bit a voxel (`numpy.packbits`).
+    """
+
+    mean: np.ndarray
+    entropy: np.ndarray
+    expected_entropy: np.ndarray
+    variance: np.ndarray
+    hard: np.ndarray
+
+    @property
+    def passes(self) -> int:
+        return len(self.hard)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The segmentation: mean >= 0.5."""
+        return self.mean >= 0.5
+
+    def samples(self):
+        """Yield the N masks as boolean (n, n, n) arrays."""
+        for bits in self.hard:
+            flat = np.unpackbits(bits, count=self.mean.size)
+            yield flat.reshape(self.mean.shape).astype(bool)
+
+
+def summarise(probabilities) -> MonteCarlo:
+    """Summarise lesion probabilities, given one (n, n, n) array at a time.
+
+    `probabilities` may come from dropout, from transformed inputs or from several networks;
+    only one is held in memory at a time.
+    """
+    count = 0
+    hard = []
+    for p in probabilities:
+        p = np.asarray(p, np.float32)
+        if count == 0:
+            mean, m2, expected = (np.zeros(p.shape, np.float32) for _ in range(3))
+        count += 1
+        step = p - mean  # Welford's update: stable in float32
+        mean += step / count
+        m2 += step * (p - mean)
+        expected += entropy(p)
+        hard.append(np.packbits(p >= 0.5))
+    if count == 0:
+        raise ValueError("at least one pass is needed, got none")
+    mean = np.clip(mean, 0, 1)
+    return MonteCarlo(mean, entropy(mean), expected / count, m2 / count, np.stack(hard))
+
+
+def monte_carlo(model, volume, passes=PASSES, seed=0) -> MonteCarlo:
+    """Segment one volume `passes` times with dropout on (Eq. 2 and 3).
+
+    Parameters
+    ----------
+    model : keras.Model
+        An MC U-net (`networks.mc_unet`).
+    volume : float32 (n, n, n, 2)
+        T1 and FLAIR in [0, 255].
+    passes : int
+        N, at least 1.
+    seed : int
+        The same seed gives the same passes on the same machine.
+    """
+    return summarise(sample(model, volume, passes, seed))
+
+
+def sample(model, volume, passes=PASSES, seed=0):
+    """Yield the lesion probability (n, n, n) of each pass; arguments as in `monte_carlo`."""
+    if passes < 1:
+        raise ValueError(f"passes must be at least 1, not {passes}")
+    expected = model.input_shape[1:]
+    if volume.shape != expected:
+        raise ValueError(f"the network takes a volume of shape {expected}, not {volume.shape}")
+    beginning, rest = _split(model)
+    _seed_dropout(model, seed)
+    fixed = beginning.predict_on_batch(volume[None])
+    for _ in range(passes):
+        yield np.asarray(rest.predict_on_batch(fixed))[0, ..., 1]
+
+
+def _dropouts(model):
+    from wmhqc.networks import MonteCarloDropout
+
+    return [layer for layer in model.layers if isinstance(layer, MonteCarloDropout)]
+
+
+def _seed_dropout(model, seed):
+    for i, layer in enumerate(_dropouts(model)):
+        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+
+
+def _split(model):
+    """The network up to its first dropout, and the rest, as two models with shared weights.
+
+    Made once a model and kept on it, since every new Keras model is compiled anew.
+    """
+    import keras
+
+    from wmhqc.training import jit
+
+    if not hasattr(model, "_monte_carlo_parts"):
+        first = _dropouts(model)
+        if not first:
+            raise ValueError(f"{model.name} has no MonteCarloDropout layer: every pass would agree")
+        crossing = [first[0].input, model.get_layer("stem_prelu").output]
+        beginning = keras.Model(model.input, crossing)
+        rest = keras.Model(crossing, model.output)
+        for part in (beginning, rest):
+            part.compile(jit_compile=jit())
+        model._monte_carlo_parts = beginning, rest
+    return model._monte_carlo_parts
+
