@@ -1,0 +1,574 @@
+"""A synthetic cohort that needs no download, drawn on real anatomy.
+
+nilearn's wheel carries the ICBM152 2009a atlas (Fonov et al. 2011,
+doi:10.1016/j.neuroimage.2010.07.033): a T1 template with its grey- and
+white-matter maps at 1 mm. A case is that brain after a random affine and smooth
+deformation, with wider ventricles and its own cortex, T1 and FLAIR contrast,
+lesions, look-alikes of lesions, scanner faults, and a manual mask that, like
+every manual mask, is not the exact truth.
+
+What follows the publication (Williams, Niehaus et al., arXiv:2112.03277): the
+databases and sites, the number of cases of each, voxel sizes, brain volumes and
+the distribution of the lesion load. What follows general knowledge of such
+scans: contrasts, where lesions lie, faults. Nothing is tuned to a network.
+
+Such a cohort lets every step of this project run, and be tested, anywhere. It is
+not evidence about patients: the tables call it synthetic, and so should every
+figure drawn from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+RECIPE = 1  # raise it with every change of the images, so that old files are not mistaken for new
+
+
+class Site(NamedTuple):
+    """One scanner of the cohort.
+
+    `voxel` is the published FLAIR voxel in mm (Table 3, with MS16-01 and GE3T
+    corrected: their printed slice thickness contradicts the brain volumes).
+    `load` and `brain_ml`: mean and SD of the lesion load (% of brain volume) and of the
+    brain volume (ml) over the site's published cases. Loads are drawn from the beta
+    distribution on `LOAD_RANGE` that has this mean and SD.
+    """
+
+    database: str
+    label: str
+    cases: int
+    voxel: tuple[float, float, float]
+    load: tuple[float, float]
+    brain_ml: tuple[float, float]
+
+
+COMPOSITION = {
+    "MS15": Site("MS15", "ms15p", 5, (1.0, 1.0, 1.0), (1.05, 1.05), (1484, 110)),
+    "MS16-01": Site("MS16", "ms16a", 5, (0.5, 0.5, 1.1), (2.35, 1.92), (1336, 160)),
+    "MS16-08": Site("MS16", "ms16b", 5, (0.74, 0.74, 0.7), (1.14, 1.10), (1417, 83)),
+    "MS17": Site("MS17", "ms17p", 30, (0.47, 0.47, 0.8), (1.38, 1.27), (1244, 116)),
+    "Utrecht": Site("MICCAI17", "utr", 20, (0.96, 0.95, 3.0), (2.06, 1.79), (1276, 132)),
+    "Singapore": Site("MICCAI17", "sing", 20, (1.0, 1.0, 3.0), (1.71, 1.43), (1348, 119)),
+    "GE3T": Site("MICCAI17", "ge3t", 20, (1.2, 0.98, 3.0), (0.80, 0.84), (1396, 150)),
+}
+"""The paper's cohort: site name -> `Site`; 105 cases in all."""
+
+LOAD_RANGE = (0.026, 5.74)  # lesion load, % of brain volume: smallest and largest published
+FINEST = 1.0  # mm; finer voxels are made at this size, to keep files and time small
+DEGRADED_SHARE = 0.12
+FAULTS = ("motion", "noise", "low contrast", "thick slices")
+
+
+class Case(NamedTuple):
+    """Four images on one grid (nibabel, int16 or uint8) and a dict of facts."""
+
+    t1: object
+    flair: object
+    lesion: object
+    brainmask: object
+    facts: dict
+
+
+# ---------------------------------------------------------------- who is in the cohort
+
+
+def members(cases: int = 105) -> pd.DataFrame:
+    """The first `cases` cases of the cohort, in an order in which every prefix is fair.
+
+    The first seven are one of each site; after that each site comes in proportion to
+    its size. So a smaller cohort is always part of a larger one.
+
+    Parameters
+    ----------
+    cases : int
+        1 to 105.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns case, database, site, patient (str).
+    """
+    total = sum(s.cases for s in COMPOSITION.values())
+    if isinstance(cases, bool) or not isinstance(cases, (int, np.integer)) or not 1 <= cases <= total:
+        raise ValueError(f"cases must be a whole number from 1 to {total}, got {cases!r}")
+    rows = [
+        ((j + 0.5) / s.cases if j else -s.cases, f"sub-syn{s.label}{j + 1:02d}", s.database, name, f"{j + 1:02d}")
+        for name, s in COMPOSITION.items()
+        for j in range(s.cases)
+    ]
+    rows.sort(key=lambda row: row[0])
+    return pd.DataFrame([row[1:] for row in rows[:cases]], columns=["case", "database", "site", "patient"])
+
+
+def draw_load(case: str, site: str, seed: int = 0) -> float:
+    """Lesion load of one case, in % of brain volume.
+
+    The cases of a site are spread evenly over its fitted distribution (golden-ratio
+    steps from a random start), so that a small cohort also has small and large loads.
+    """
+    from scipy.stats import beta
+
+    number = int(case[-2:])
+    start = _generator(seed, site).random()
+    mean, sd = _site(site).load
+    low, width = LOAD_RANGE[0], LOAD_RANGE[1] - LOAD_RANGE[0]
+    mean, sd = (mean - low) / width, sd / width
+    a = mean * (mean * (1 - mean) / sd**2 - 1)  # the beta distribution of this mean and SD
+    quantile = (start + number * 0.6180339887498949) % 1
+    return float(low + width * beta.ppf(quantile, a, a * (1 - mean) / mean))
+
+
+def _site(name: str) -> Site:
+    if name not in COMPOSITION:
+        raise ValueError(f"site must be one of {', '.join(COMPOSITION)}, got {name!r}")
+    return COMPOSITION[name]
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
+    return np.random.default_rng([int(seed), zlib.crc32(name.encode())])
+
+
+# ---------------------------------------------------------------- anatomy
+
+
+class Anatomy(NamedTuple):
+    """Maps of the template on its 1 mm grid, float32."""
+
+    grey: np.ndarray
+    white: np.ndarray
+    fluid: np.ndarray
+    depth: np.ndarray  # mm from the wall of the lateral ventricles, negative inside
+    brain: np.ndarray
+    origin: np.ndarray  # MNI position of voxel (0, 0, 0), mm
+
+
+@lru_cache(maxsize=1)
+def _anatomy() -> Anatomy:
+    from nilearn import datasets
+    from scipy import ndimage
+
+    images = (
+        datasets.load_mni152_gm_template(resolution=1),
+        datasets.load_mni152_wm_template(resolution=1),
+        datasets.load_mni152_brain_mask(resolution=1),
+    )
+    box = ndimage.find_objects(np.asarray(images[2].dataobj).astype(int))[0]
+    box = tuple(slice(max(b.start - 2, 0), b.stop + 2) for b in box)
+    grey, white, brain = (np.asarray(i.dataobj, np.float32)[box] for i in images)
+    origin = images[0].affine[:3, 3] + [b.start for b in box]
+    fluid = np.clip(brain - grey - white, 0, 1)
+    x, y, z = (np.arange(n) + o for n, o in zip(brain.shape, origin))
+    x, y, z = x[:, None, None], y[None, :, None], z[None, None, :]
+    inside = (abs(x) > 2) & (abs(x) < 40) & (y > -56) & (y < 42) & (z > -2) & (z < 34)
+    labels, count = ndimage.label((fluid > 0.5) & inside)
+    sizes = np.bincount(labels.ravel())[1:]
+    ventricles = np.isin(labels, 1 + np.argsort(sizes)[-2:]) if count else inside
+    depth = ndimage.distance_transform_edt(~ventricles) - ndimage.distance_transform_edt(ventricles)
+    # The atlas averages 152 people: the ventricle wall is half fluid, half white, which its
+    # grey map takes for a thin sheet of grey. Only grey that is thick (the caudate) is kept.
+    thick = ndimage.gaussian_filter(ndimage.binary_opening(grey > 0.5, iterations=3).astype(np.float32), 1)
+    sheet = np.where(depth < 5, grey * (1 - np.clip(2 * thick, 0, 1)), 0)
+    grey, white = grey - sheet, white + np.where(depth > 0.5, sheet, 0)
+    fluid = fluid + np.where(depth <= 0.5, sheet, 0)
+    return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (grey, white, fluid, depth, brain)), origin)
+
+
+def _spline(points: int, step: float) -> np.ndarray:
+    """Matrix (points, knots) of the cubic B-spline whose knots lie `step` points apart."""
+    knots = int(np.ceil(points / step)) + 3
+    t = abs(np.arange(points)[:, None] / step + 1 - np.arange(knots)[None, :])
+    return np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6).astype(np.float32)
+
+
+def _smooth(rng: np.random.Generator, shape: tuple, spacing: np.ndarray, scale: float) -> np.ndarray:
+    """Smooth noise, mean 0, SD about 1, with structures of about `scale` mm; float32."""
+    bases = [_spline(n, max(scale / s, 1.0)) for n, s in zip(shape, spacing)]
+    noise = rng.standard_normal([b.shape[1] for b in bases], dtype=np.float32)
+    sd = np.sqrt(np.prod([np.mean((b**2).sum(1)) for b in bases]))
+    return _expand(noise / np.float32(sd), bases)
+
+
+def _expand(values: np.ndarray, bases: list[np.ndarray]) -> np.ndarray:
+    """Values on spline knots -> values on voxels; three matrix products."""
+    a, b, c = bases
+    values = (a @ values.reshape(len(values), -1)).reshape(len(a), *values.shape[1:])
+    values = (b @ values).reshape(-1, c.shape[1]) @ np.ascontiguousarray(c.T)
+    return values.reshape(len(a), len(b), len(c))
+
+
+def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
+    """Where each voxel of the case lies in the atlas: (3, x, y, z) in atlas voxels."""
+    from scipy import ndimage
+    from scipy.spatial.transform import Rotation
+
+    atlas = _anatomy()
+    turn = Rotation.from_euler("xyz", rng.normal(0, [4, 2, 3]), degrees=True).as_matrix()
+    matrix = turn / (scale * rng.normal(1, 0.025, 3))[None, :]
+    # positions on a lattice of about 4 mm, then cubic splines to the voxels
+    bases = [_spline(n, 4 / s) for n, s in zip(shape, spacing)]
+    lattice = [(np.arange(b.shape[1]) - 1) * 4 - (n - 1) * s / 2 for b, n, s in zip(bases, shape, spacing)]
+    points = np.stack(np.meshgrid(*lattice, indexing="ij"))
+    size = points.shape[1:]
+    points = np.tensordot(matrix, points, (1, 0)) + (np.array(atlas.brain.shape).reshape(3, 1, 1, 1) - 1) / 2
+    for axis in range(3):
+        points[axis] += 1.8 * _smooth(rng, size, np.full(3, 4.0), 30) + 0.6 * _smooth(rng, size, np.full(3, 4.0), 12)
+    # wider ventricles: tissue near the wall is read from nearer the ventricle, or from inside
+    depth = ndimage.gaussian_filter(atlas.depth, 1.5)
+    at = ndimage.map_coordinates(depth, points, order=1, mode="nearest")
+    slope = [ndimage.map_coordinates(g, points, order=1, mode="nearest") for g in np.gradient(depth)]
+    widen = np.clip(rng.normal(1.5, 2.0), -1.0, 6.0)
+    points -= widen * np.exp(-np.clip(at, 0, None) / 12) * np.clip((at + 6) / 6, 0, 1) * np.stack(slope)
+    return np.stack([_expand(p.astype(np.float32), bases) for p in points])
+
+
+# ---------------------------------------------------------------- tissue and lesions
+
+
+class Tissue(NamedTuple):
+    """What each voxel of a brain is made of: vectors over the voxels of `brain`, float32."""
+
+    brain: np.ndarray  # bool (x, y, z)
+    spacing: np.ndarray  # mm
+    mni: np.ndarray  # (3, voxels): position in the atlas, mm
+    grey: np.ndarray
+    white: np.ndarray
+    fluid: np.ndarray
+    depth: np.ndarray  # mm from the wall of the lateral ventricles
+
+    def smooth(self, rng: np.random.Generator, scale: float) -> np.ndarray:
+        return _smooth(rng, self.brain.shape, self.spacing, scale)[self.brain]
+
+    def near(self, centre: tuple, width: tuple) -> np.ndarray:
+        """Bell around an MNI position, alike on both sides of the brain."""
+        x, y, z = self.mni
+        return np.exp(-(((abs(x) - centre[0]) / width[0]) ** 2 + ((y - centre[1]) / width[1]) ** 2
+                        + ((z - centre[2]) / width[2]) ** 2))
+
+    def volume(self, values: np.ndarray, outside: float = 0) -> np.ndarray:
+        out = np.full(self.brain.shape, outside, np.float32)
+        out[self.brain] = values
+        return out
+
+
+def _tissue(rng: np.random.Generator, where: np.ndarray, spacing: np.ndarray) -> Tissue:
+    from scipy import ndimage
+
+    atlas = _anatomy()
+    brain = ndimage.map_coordinates(atlas.brain, where, order=0) > 0.5
+    at = where[:, brain]
+    mni = at + atlas.origin[:, None].astype(np.float32)
+    maps = [ndimage.map_coordinates(m, at, order=1) for m in (atlas.grey, atlas.white, atlas.fluid, atlas.depth)]
+    case = Tissue(brain, spacing, mni, *maps)
+    # An average brain is blurred. Sharpening with noise gives each case a cortex of its own;
+    # `sulci` opens the fluid between the folds (atrophy).
+    power, sulci = rng.uniform(2.0, 2.6), rng.uniform(1.2, 3.5)
+    folds = [np.exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) for sd in (0.25, 0.45)]
+    grey, white, fluid = (np.clip(m, 0, 1) ** np.float32(power) for m in maps[:3])
+    white *= folds[0]
+    fluid *= folds[1] * np.float32(sulci**power)
+    total = grey + white + fluid + np.float32(1e-6)
+    return case._replace(grey=grey / total, white=white / total, fluid=fluid / total)
+
+
+def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """Soft lesion map (0..1; its 0.5 line is the true border) and relative brightness of the lesions.
+
+    Deep lesions are ellipsoids with ragged borders; periventricular caps and halos are the
+    places with the highest score of nearness to the ventricle plus noise. The latter fill up
+    the volume that the former leave of `target` (in voxels). Vectors over the brain.
+    """
+    brain, spacing, shape = case.brain, case.spacing, case.brain.shape
+    voxel = float(np.prod(spacing))
+    ml = target * voxel / 1000
+    room = case.volume(np.clip((case.white - 0.35) * 3, 0, 1))  # lesions stop at grey matter and fluid
+    ragged = _smooth(rng, shape, spacing, 4) + 0.6 * _smooth(rng, shape, spacing, 2.2)
+    soft, bright = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    fuzz = rng.uniform(0.4, 1.0)  # mm over which a border fades
+
+    # deep lesions: centres in white matter, most of them within 25 mm of the ventricles
+    reach = rng.uniform(15, 30)
+    near = np.exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.04 if site.database == "MICCAI17" else 0.08)
+    chance = np.cumsum(case.white**2 * near * (case.white > 0.6), dtype=np.float64)
+    voxels = np.flatnonzero(brain)
+    median = 22 * max(ml, 0.3) ** 0.35
+    wanted = np.clip(rng.beta(2, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
+    while wanted > 0:
+        volume = min(np.exp(rng.normal(np.log(median), 1.15)), 1.2 * wanted + 4)  # mm^3
+        wanted -= volume
+        centre = np.array(np.unravel_index(voxels[np.searchsorted(chance, rng.random() * chance[-1])], shape))
+        axes = np.exp(rng.normal(0, 0.3, 3))
+        radii = (0.75 / np.pi * volume) ** (1 / 3) * axes / np.prod(axes) ** (1 / 3)
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] / radii[:, None]
+        half = np.ceil((radii.max() + 2.5) / spacing).astype(int)
+        low, high = np.maximum(centre - half, 0), np.minimum(centre + half + 1, shape)
+        part = tuple(slice(a, b) for a, b in zip(low, high))
+        offset = np.stack(np.meshgrid(
+            *[(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, spacing)], indexing="ij"))
+        distance = np.sqrt((np.tensordot(turn, offset, (1, 0)) ** 2).sum(0))  # 1 = border
+        score = radii.min() * (1.1 - distance + 0.3 * ragged[part]) / fuzz
+        value = room[part] / (1 + np.exp(-np.clip(4 * score, -30, 30)))
+        bright[part] = np.where(value > soft[part], np.exp(rng.normal(0, 0.15)), bright[part])
+        soft[part] = np.maximum(soft[part], value)
+
+    soft, bright, room, ragged = (v[brain] for v in (soft, bright, room, ragged))
+    left = int(target - (soft > 0.5).sum())
+    if left > 0:  # caps on the horns and halos along the walls
+        y = case.mni[1]
+        caps = np.exp(-(((y - 32) / 14) ** 2)) + np.exp(-(((y + 42) / 18) ** 2))
+        thickness = 2.0 + (0.6 * ml) ** 0.5  # mm
+        score = 0.8 * caps + 0.45 * min(1, thickness / 6) * ragged + 0.7 * case.smooth(rng, 12)
+        score -= np.clip(case.depth, -1, None) / thickness
+        free = (room > 0.5) & (soft <= 0.5) & (case.depth > -1) & (case.depth < 40)
+        values = score[free]
+        if left < values.size:
+            limit = np.partition(values, values.size - left)[values.size - left]
+            value = room / (1 + np.exp(-np.clip(4 * (score - limit) * thickness / fuzz, -30, 30)))
+            soft = np.maximum(soft, value * np.clip((case.depth + 2) / 2, 0, 1))
+    return soft, bright
+
+
+def _manual(rng, soft, brain, spacing) -> np.ndarray:
+    """The mask a rater would draw: border noise, own taste, small lesions missed."""
+    from scipy import ndimage
+
+    taste = rng.normal(0, 0.07)
+    mask = (soft + 0.12 * _smooth(rng, soft.shape, spacing, 3) * (soft > 0.05) > 0.5 + taste) & brain
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    volume = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(spacing)
+    seen = rng.random(count + 1) > 0.5 * np.exp(-volume / 8)
+    seen &= volume >= 3
+    seen[0] = False
+    return seen[labels]
+
+
+# ---------------------------------------------------------------- images
+
+
+def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: np.ndarray, flat: bool):
+    """T1 and FLAIR before the scanner's faults; vectors over the brain; white matter is 1."""
+    grey, white, fluid, depth = case.grey, case.white, case.fluid, case.depth
+    outside = np.clip(depth, 0, None)
+    fine, middle, broad = case.smooth(rng, 3), case.smooth(rng, 7), case.smooth(rng, 14)
+
+    # FLAIR: grey matter a little brighter than white, most of all in insula, cingulum, hippocampus
+    limbic = case.near((38, 4, 0), (7, 16, 12)) + case.near((5, 10, 30), (6, 35, 14)) + case.near((26, -16, -18), (9, 16, 9))
+    g = rng.normal(1.08, 0.07) + rng.uniform(0.05, 0.25) * np.clip(limbic, 0, 1) + 0.03 * fine
+    dirty = rng.gamma(2, 0.03) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
+    halo = rng.uniform(0.02, 0.2) * np.exp(-outside / 2.5)
+    w = 1 + dirty + halo + rng.uniform(0.01, 0.03) * broad + 0.015 * fine
+    flow = np.clip(case.near((0, -30, -20), (16, 16, 14)) + case.near((0, 0, -6), (4, 20, 12)), 0, 1)
+    c = rng.uniform(0.18, 0.38) + rng.gamma(1.5, 0.25) * flow * np.clip(middle, 0, None)
+    contrast = np.clip(rng.normal(0.45, 0.13), 0.15, 0.85) * (0.5 if flat else 1)
+    lesion = soft * contrast * bright
+    flair = g * grey + (w + 0.7 * lesion) * white + c * fluid + lesion * (0.3 * white + 0.2 * grey)
+    # look-alikes: lining of the ventricles, choroid plexus (floor of the body, atrium), septum
+    wall = np.exp(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
+    flair += rng.uniform(0, 0.35) * wall * (white + 0.5 * fluid)
+    plexus = np.clip(case.near((22, -40, 6), (7, 8, 7)) + 0.7 * case.near((10, -15, 14), (6, 22, 3)), 0, 1) * fluid * (depth < 0)
+    flair += rng.uniform(0.3, 1.3) * plexus * np.clip(0.3 + fine, 0, 1.5)
+    flair += rng.uniform(0.2, 0.9) * case.near((0, 8, 14), (1.6, 16, 9)) * np.clip(1 - 0.5 * white, 0, 1)
+
+    t1 = (rng.normal(0.73, 0.03) + 0.01 * fine) * grey + (1 + 0.015 * broad) * white + rng.uniform(0.2, 0.42) * fluid
+    t1 += 0.3 * plexus - rng.uniform(0, 0.3) * soft * bright * white
+
+    # perivascular spaces: dark on both, in basal ganglia and centrum semiovale
+    place = case.near((22, 2, -4), (9, 12, 7)) + 0.35 * white * case.near((24, -15, 34), (12, 30, 10))
+    speck = rng.uniform(0, 1) * place * np.clip(case.smooth(rng, 1.6) - 1.6, 0, 0.7)
+    return np.clip(t1 - 0.5 * speck, 0.05, None), np.clip(flair - 0.6 * speck, 0.05, None)
+
+
+def _scan(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, size: np.ndarray, noise: float, ghost: float):
+    """The image as a scanner gives it: point spread, bias field, motion ghosts, Rician noise."""
+    from scipy import ndimage
+
+    image = ndimage.gaussian_filter(image * brain, [0.45, 0.45, 0.2], truncate=3)
+    image *= np.exp(rng.uniform(0.01, 0.06) * _smooth(rng, image.shape, size, 70))
+    if ghost:  # shifted, attenuated copies along the phase-encoding axis (y) and a slight blur
+        shift = int(rng.integers(image.shape[1] // 12, image.shape[1] // 4))
+        copies = sum(np.roll(image, k * shift, 1) * ghost / abs(k) * (-1) ** k for k in (-2, -1, 1, 2))
+        image = ndimage.gaussian_filter1d(image, 0.9, axis=1) + copies
+    values = image[brain]
+    errors = np.float32(noise) * rng.standard_normal((2, values.size), dtype=np.float32)
+    image = np.zeros_like(image)
+    image[brain] = np.hypot(values + errors[0], errors[1])
+    return image
+
+
+def _slabs(array: np.ndarray, count: int) -> np.ndarray:
+    """Mean of each `count` neighbouring thin slices: partial volume of a thick one."""
+    return array if count == 1 else array.reshape(*array.shape[:2], -1, count).mean(-1)
+
+
+def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, float] | None = None) -> Case:
+    """Make one synthetic patient.
+
+    Parameters
+    ----------
+    case : str
+        Name that ends in a two-digit number, such as sub-synutr03; part of the seed.
+    site : str
+        A key of `COMPOSITION`.
+    seed : int
+        Seed of the cohort, >= 0. The result depends only on (seed, case, site, voxel).
+    voxel : three floats, optional
+        Voxel size in mm; by default the site's own, but not finer than 1 mm in any
+        direction (fine scans would take ten times the time and space, and the
+        networks see 128 voxels a side whatever comes in).
+
+    Returns
+    -------
+    Case
+        t1, flair (int16), lesion (the manual mask) and brainmask (uint8), RAS+, on one
+        grid, 0 outside the brain; and facts: case, database, site, patient, synthetic,
+        voxel_x, voxel_y, voxel_z (mm), lesion_ml, brain_ml, lesion_percent (of the manual
+        mask), degraded (bool), fault (text; empty if not degraded).
+    """
+    import nibabel as nib
+    from scipy import ndimage
+
+    info = _site(site)
+    if len(case) < 3 or not case[-2:].isdigit():
+        raise ValueError(f"case must end in a two-digit number, such as sub-synutr03, got {case!r}")
+    size = np.maximum(info.voxel, FINEST) if voxel is None else np.asarray(voxel, float)
+    if size.shape != (3,) or not (np.isfinite(size).all() and (size >= 0.5).all() and (size <= 10).all()):
+        raise ValueError(f"voxel must be three sizes from 0.5 to 10 mm, got {voxel!r}")
+    rng = _generator(seed, f"{site}/{case}")
+    fault = str(rng.choice(FAULTS)) if rng.random() < DEGRADED_SHARE else ""
+
+    thin = int(np.ceil(size[2] / 1.6))
+    spacing = size / [1, 1, thin]
+    atlas = _anatomy()
+    ml = np.clip(rng.normal(*info.brain_ml), 1000, 1750)
+    scale = (ml * 1000 / atlas.brain.sum()) ** (1 / 3)
+    shape = np.ceil((np.array(atlas.brain.shape) * scale + 14) / size).astype(int) * [1, 1, thin]
+    where = _coordinates(rng, tuple(shape), spacing, scale)
+    tissue = _tissue(rng, where, spacing)
+    target = max(draw_load(case, site, seed) / 100 * tissue.brain.sum(), 1.0)
+    soft, bright = _lesions(rng, info, tissue, target)
+    t1, flair = _contrast(rng, tissue, soft, bright, fault == "low contrast")
+    t1, flair, soft = (tissue.volume(v) for v in (t1, flair, soft))
+    if fault == "thick slices":  # read as 6 mm slices, then interpolated to the grid
+        t1, flair = (ndimage.gaussian_filter1d(v, 2.2 / spacing[2], axis=2) for v in (t1, flair))
+    t1, flair, soft = (_slabs(v, thin) for v in (t1, flair, soft))
+    brain = _slabs(tissue.brain.astype(np.float32), thin) > 0.5
+
+    noise = rng.uniform(0.015, 0.05, 2) * (3 if fault == "noise" else 1)
+    ghost = rng.uniform(0.06, 0.15) if fault == "motion" else 0.0
+    flair = _scan(rng, flair, brain, size, noise[0], ghost)
+    t1 = _scan(rng, t1, brain, size, noise[1], ghost / 2)
+    lesion = _manual(rng, soft, brain, size)
+
+    affine = np.diag([*size, 1.0])
+    affine[:3, 3] = -size * (np.array(brain.shape) - 1) / 2
+    level = np.exp(rng.normal(np.log(600), 0.4, 2))  # scanners count in arbitrary units
+    images = [np.where(brain, np.clip(np.rint(v * s), 1, 32767), 0).astype(np.int16) for v, s in zip((t1, flair), level)]
+    images += [lesion.astype(np.uint8), brain.astype(np.uint8)]
+    images = [nib.Nifti1Image(v, affine) for v in images]
+    for image in images:
+        image.header.set_xyzt_units("mm")
+    cube = float(np.prod(size)) / 1000
+    facts = {
+        "case": case, "database": info.database, "site": site, "patient": case[-2:], "synthetic": True,
+        "voxel_x": float(size[0]), "voxel_y": float(size[1]), "voxel_z": float(size[2]),
+        "lesion_ml": float(lesion.sum() * cube), "brain_ml": float(brain.sum() * cube),
+        "lesion_percent": float(100 * lesion.sum() / brain.sum()), "degraded": bool(fault), "fault": fault,
+    }
+    return Case(*images, facts)
+
+
+# ---------------------------------------------------------------- files
+
+_SUFFIX = {"t1": "T1w", "flair": "FLAIR", "lesion": "lesion", "brainmask": "brainmask"}
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dict:
+    """Make one case and write it, unless it lies there complete; return its facts."""
+    made_with = {"recipe": RECIPE, "seed": int(seed), "site": site, "voxel": None if voxel is None else list(map(float, voxel))}
+    note = folder / case / f"{case}.json"
+    files = {key: folder / case / f"{case}_{suffix}.nii.gz" for key, suffix in _SUFFIX.items()}
+    if note.is_file() and all(f.is_file() for f in files.values()):
+        try:
+            found = json.loads(note.read_text())
+        except ValueError:
+            found = {}
+        if found.get("made_with") == made_with:
+            return found["facts"]
+    (folder / case).mkdir(parents=True, exist_ok=True)
+    note.unlink(missing_ok=True)  # the note is written last: a case without it is not complete
+    made = make_case(case, site, seed, voxel)
+    for key, path in files.items():
+        # a fixed time in the gzip header: the same case gives the same bytes
+        _write(path, gzip.compress(getattr(made, key).to_bytes(), compresslevel=1, mtime=0))
+    _write(note, json.dumps({"made_with": made_with, "facts": made.facts}, indent=1).encode())
+    return made.facts
+
+
+def make_cohort(folder: str | os.PathLike, cases: int = 105, seed: int = 0, jobs: int = 1, progress: bool = True,
+                voxel: tuple[float, float, float] | None = None) -> pd.DataFrame:
+    """Make a synthetic cohort on disk and return its table.
+
+    Writes <folder>/<case>/<case>_T1w.nii.gz, _FLAIR, _lesion, _brainmask and
+    <folder>/cohort.csv (paths relative to the folder). A case that lies there complete,
+    made with the same parameters, is kept; so an interrupted run continues where it
+    stopped and ends with the same files.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    cases : int
+        1 to 105; fewer than 105 take a proportional part of each site, see `members`.
+    seed : int
+        Seed of the cohort, >= 0.
+    jobs : int
+        Processes at once, >= 1. Does not change the result.
+    progress : bool
+        Show a progress bar.
+    voxel : three floats, optional
+        Voxel size in mm for all cases, see `make_case`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per case: case, database, site, patient, t1, flair, lesion, brainmask
+        (absolute paths) and the facts of `make_case`.
+    """
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    if isinstance(jobs, bool) or not isinstance(jobs, (int, np.integer)) or jobs < 1:
+        raise ValueError(f"jobs must be a whole number >= 1, got {jobs!r}")
+    table = members(cases)
+    _generator(seed, "")  # refuses a bad seed before anything is written
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"folder must be a folder, but {folder} is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = (delayed(_make_and_write)(folder, case, site, seed, voxel) for case, site in zip(table.case, table.site))
+    facts: Iterator[dict] = Parallel(n_jobs=jobs, return_as="generator")(work)
+    rows = list(tqdm(facts, total=len(table), desc="synthetic cases", disable=not progress))
+    table = pd.DataFrame(rows)
+    for position, (key, suffix) in enumerate(_SUFFIX.items(), start=4):
+        table.insert(position, key, [f"{c}/{c}_{suffix}.nii.gz" for c in table.case])
+    _write(folder / "cohort.csv", table.to_csv(index=False).encode())
+    for key in _SUFFIX:
+        table[key] = [str(folder / path) for path in table[key]]
+    return table
