@@ -1,0 +1,704 @@
+"""A cohort is a table with one row per case; this file reads it, and checks what comes in.
+
+Columns: case (unique, BIDS-like, e.g. ``sub-utr03``), database (MS15, MS16, MS17, MICCAI17 or
+other), site, patient, t1, flair, lesion, brainmask (paths; lesion and brainmask may be empty),
+lesion_rule and lesion2 (how the mask is read, see `load_lesion`), synthetic (bool), and facts
+that are known about a case (`add_facts`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+COLUMNS = [
+    "case", "database", "site", "patient", "t1", "flair", "lesion", "brainmask",
+    "lesion_rule", "lesion2", "synthetic",
+]
+PATHS = ["t1", "flair", "lesion", "brainmask", "lesion2"]
+NAMES = {"t1": "T1", "flair": "FLAIR", "lesion": "lesion mask", "brainmask": "brain mask"}
+
+#: Licence and citation of the databases that the software can show (database or site -> text).
+SOURCES = {
+    "MS17": {
+        "licence": "CC BY",
+        "citation": (
+            "Lesjak, Pernuš, Likar, Špiclin: A novel public MR image dataset of multiple sclerosis "
+            "patients with lesion segmentations based on multi-rater consensus. Neuroinformatics "
+            "(2017), doi:10.1007/s12021-017-9348-7"
+        ),
+    },
+    "Tabriz": {
+        "licence": "CC BY 4.0",
+        "citation": (
+            "Bashiri Bawil et al.: MS3SEG. Scientific Data (2026), arXiv:2506.07123, "
+            "doi:10.6084/m9.figshare.30393475"
+        ),
+    },
+}
+
+#: Voxels of two images may lie apart by this part of the smallest voxel edge.
+GRID_TOLERANCE = 0.1
+#: A mask must be brighter on FLAIR than its surroundings (`contrast`): 11 real patients have
+#: 0.94 to 0.99, the same masks mirrored or given to another patient at most 0.69.
+MIN_CONTRAST = 0.8
+#: The surroundings of a lesion: this far from it, in mm.
+SURROUNDINGS_MM = (2.0, 6.0)
+#: A larger part of the lesions outside the brain mask is a mistake.
+MAX_OUTSIDE = 0.1
+#: Two images whose voxels correlate more than this are the same scan.
+SAME_IMAGE = 0.9999
+
+
+class CohortError(ValueError):
+    """A cohort cannot be used. Attribute `report`: DataFrame (case, file, problem, action)."""
+
+    def __init__(self, report: pd.DataFrame):
+        self.report = report
+        lines = [f"{row.case}: {row.problem} [{row.file}] -> {row.action}" for row in report.itertuples()]
+        count = report["case"].nunique()
+        super().__init__(f"{len(lines)} problem(s) in {count} case(s):\n  " + "\n  ".join(lines))
+
+
+# ------------------------------------------------------------------------------- tables
+
+
+def write_csv(table: pd.DataFrame, path) -> None:
+    """Write a cohort; paths below the folder of the csv become relative to it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    root = path.parent.resolve()
+
+    def relative(value):
+        if not _given(value):
+            return ""
+        full = Path(os.path.abspath(value))
+        return full.relative_to(root).as_posix() if full.is_relative_to(root) else str(full)
+
+    table = table.assign(**{name: table[name].map(relative) for name in PATHS if name in table})
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        table.to_csv(partial, index=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_csv(path) -> pd.DataFrame:
+    """Read a cohort; relative paths are taken from the folder of the csv.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, no table, a column is missing (case, t1 and flair are needed), or a case
+        is there twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a cohort table (csv)")
+    try:
+        table = pd.read_csv(path, dtype={name: str for name in COLUMNS if name != "synthetic"})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
+    missing = [name for name in ("case", "t1", "flair") if name not in table]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table)}")
+
+    def absolute(value):
+        return os.path.abspath(path.parent / value) if _given(value) else ""
+
+    for name in PATHS:
+        if name in table:
+            table[name] = table[name].map(absolute)
+    return _table(table, str(path))
+
+
+def _table(rows, source: str) -> pd.DataFrame:
+    """A cohort table with all columns in order, from rows or from a table."""
+    table = pd.DataFrame(rows)
+    if table.empty:
+        raise ValueError(f"{source}: no case found")
+    defaults = {"database": "other", "patient": table["case"], "synthetic": False}
+    for name in COLUMNS:
+        if name not in table:
+            table[name] = defaults.get(name, "")
+    for name in COLUMNS[:-1]:
+        table[name] = table[name].fillna("").astype(str)
+    table["synthetic"] = table["synthetic"].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+    twice = table["case"][table["case"].duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"{source}: case {', '.join(twice)} is there more than once; give each case its own name")
+    return table[COLUMNS + [name for name in table if name not in COLUMNS]].reset_index(drop=True)
+
+
+def _given(value) -> bool:
+    return isinstance(value, (str, Path)) and str(value) != ""
+
+
+# ------------------------------------------------------------------------------- readers
+
+
+def from_folder(folder) -> pd.DataFrame:
+    """Read a folder with BIDS-like names.
+
+    Below `folder`, at any depth (``sub-x/``, ``sub-x/anat/``, ``sub-x/ses-1/anat/``):
+    ``sub-x_T1w.nii.gz``, ``sub-x_FLAIR.nii.gz`` and, if there are, ``sub-x_lesion.nii.gz`` and
+    ``sub-x_brainmask.nii.gz`` (.nii or .nii.gz). What stands before the last underscore is the
+    case (``sub-x_ses-1``), what stands after ``sub-`` the patient.
+    """
+    def row(file: Path, match: re.Match) -> dict:
+        stem = file.parent / match["case"]
+        return {
+            "case": match["case"], "patient": match["patient"], "database": "other",
+            "t1": _file(f"{stem}_T1w"), "flair": _file(f"{stem}_FLAIR"),
+            "lesion": _file(f"{stem}_lesion", optional=True),
+            "brainmask": _file(f"{stem}_brainmask", optional=True),
+        }
+
+    pattern = r"/(?P<case>sub-(?P<patient>[^_/]+)(_[^/]+)?)_(FLAIR|T1w)"
+    return _read(folder, pattern, row, "sub-x/sub-x_FLAIR.nii.gz")
+
+
+def read_miccai17(folder, merge_other: bool = False) -> pd.DataFrame:
+    """Read the WMH Segmentation Challenge of MICCAI 2017.
+
+    ``<site>/<id>/{pre,orig}/{T1,FLAIR}.nii.gz`` and ``<site>/<id>/wmh.nii.gz``; site is Utrecht,
+    Singapore or Amsterdam/GE3T (in the test part also Amsterdam/GE1T5 and Amsterdam/Philips...).
+    Both the original archives and the later release with the folders ``training`` and ``test``
+    (DataverseNL, doi:10.34894/AECRSD) look so; described at https://wmh.isi.uu.nl. The
+    bias-corrected images (``pre``) are taken, the originals where there are none. The release
+    has no brain masks: a file ``brainmask.nii.gz`` beside ``wmh.nii.gz`` is used.
+
+    Parameters
+    ----------
+    merge_other : bool
+        Label 2 is 'other pathology', which the challenge does not count. False: lesion is
+        label 1. True: both labels are lesion, as in the paper's code (every label > 0).
+    """
+    def row(file: Path, match: re.Match) -> dict:
+        case = file.parent.parent
+        site = re.match("[A-Za-z0-9]+", match["site"])[0]
+        number = match["id"].zfill(2)
+        return {
+            "case": f"sub-{SITE_CODES.get(site, site.lower())}{re.sub('[^A-Za-z0-9]', '', number)}",
+            "patient": match["id"], "database": "MICCAI17", "site": site,
+            "t1": _file(file.parent / "T1"), "flair": str(file), "lesion": _file(case / "wmh"),
+            "brainmask": _file(case / "brainmask", optional=True),
+            "lesion_rule": "label > 0" if merge_other else "label 1",
+        }
+
+    sites = "Utrecht|Singapore|GE3T|GE1T5|Philips[^/]*"
+    pattern = rf"/(?P<site>{sites})/(?P<id>[^/]+)/(?P<kind>pre|orig)/FLAIR"
+    return _read(folder, pattern, row, "<site>/<id>/pre/FLAIR.nii.gz", lambda file: file.parent.name != "pre")
+
+
+#: Short names of the MICCAI17 scanners, for the case.
+SITE_CODES = {"Utrecht": "utr", "Singapore": "sin", "GE3T": "ams", "GE1T5": "ge1t5", "Philips": "petmr"}
+
+
+def read_ms15(folder, raters: str = "union") -> pd.DataFrame:
+    """Read the training set of the longitudinal MS challenge of ISBI 2015.
+
+    ``training0X/preprocessed/training0X_0Y_{flair,mprage}_pp.nii`` and
+    ``training0X/masks/training0X_0Y_mask{1,2}.nii`` (masks beside the images are found too);
+    described in Carass et al., NeuroImage 148 (2017), doi:10.1016/j.neuroimage.2016.12.064.
+    As in the paper one time point of each patient is read, the first. Images have no skull.
+
+    Parameters
+    ----------
+    raters : {'union', 'intersection', '1', '2'}
+        Which of the two raters' masks is the truth. The paper's code took the union.
+    """
+    if raters not in ("union", "intersection", "1", "2"):
+        raise ValueError(f"raters must be 'union', 'intersection', '1' or '2', got {raters!r}")
+
+    def row(file: Path, match: re.Match) -> dict:
+        def mask(rater: str) -> str:
+            name = f"training{match['id']}_{match['time']}_mask{rater}"
+            beside = _file(file.parent / name, optional=True)
+            return beside or _file(file.parent.parent / "masks" / name)
+
+        both = raters in ("union", "intersection")
+        return {
+            "case": f"sub-ms15p{match['id']}", "patient": match["id"], "database": "MS15", "site": "JHU",
+            "t1": _file(file.parent / f"training{match['id']}_{match['time']}_mprage_pp"), "flair": str(file),
+            "lesion": mask("1" if both else raters), "lesion2": mask("2") if both else "",
+            "lesion_rule": raters if both else "label > 0",
+        }
+
+    pattern = r"/training(?P<id>\d+)_(?P<time>\d+)_flair_pp"
+    return _read(folder, pattern, row, "training01/preprocessed/training01_01_flair_pp.nii")
+
+
+def read_ms16(folder) -> pd.DataFrame:
+    """Read the MS challenge of MICCAI 2016 (MSSEG).
+
+    ``Center_0X/Patient_0Y/Preprocessed_Data/{FLAIR,T1}_preprocessed.nii.gz``,
+    ``Masks/Consensus.nii.gz`` and, where given, ``Masks/Brain_Mask.nii.gz``; described in
+    Commowick et al., NeuroImage 244 (2021), doi:10.1016/j.neuroimage.2021.118589. The paper
+    used the ten patients of the centres 01 and 08.
+    """
+    def row(file: Path, match: re.Match) -> dict:
+        masks = file.parent.parent / "Masks"
+        return {
+            "case": f"sub-ms16c{match['site']}p{match['id']}", "patient": f"{match['site']}-{match['id']}",
+            "database": "MS16", "site": match["site"],
+            "t1": _file(file.parent / "T1_preprocessed"), "flair": str(file),
+            "lesion": _file(masks / "Consensus"), "brainmask": _file(masks / "Brain_Mask", optional=True),
+            "lesion_rule": "label > 0",
+        }
+
+    pattern = r"/Center_(?P<site>\d+)/Patient_(?P<id>\d+)/Preprocessed_Data/FLAIR_preprocessed"
+    return _read(folder, pattern, row, "Center_01/Patient_01/Preprocessed_Data/FLAIR_preprocessed.nii.gz")
+
+
+def read_ms17(folder) -> pd.DataFrame:
+    """Read the 30 patients of Lesjak et al. (2017), in the owners' layout or the mirror's.
+
+    Owners (README of the archive 3D-MR-MS, http://lit.fe.uni-lj.si/tools):
+    ``patientXX/patientXX_{FLAIR,T1W}.nii.gz``, ``_consensus_gt`` and ``_brainmask``.
+    Mirror github.com/muschellij2/open_ms_data: ``cross_sectional/coregistered`` (names without
+    ``patientXX_``) and ``cross_sectional/MNI/patientXX/{FLAIR,T1,GOLD_STANDARD}_N4_...``, which
+    has no skull and no brain mask. Raw images are left out. If both forms are below `folder`,
+    give one of them.
+    """
+    def row(file: Path, match: re.Match) -> dict:
+        known = {"patient": match["id"], "case": f"sub-ms17p{match['id']}", "database": "MS17", "site": "Ljubljana", "flair": str(file)}
+        if "_regtoMNI" in file.name:
+            stem = "N4_noneck_reduced_winsor_regtoFLAIR"
+            return known | {
+                "t1": _file(file.parent / f"T1_{stem}_brain_N4_regtoMNI"),
+                "lesion": _file(file.parent / f"GOLD_STANDARD_{stem}_regtoMNI"),
+                "brainmask": _file(file.parent / "brainmask", optional=True),
+            }
+        stem = f"{file.parent}/{match['prefix'] or ''}"
+        # In the mirror some files of a patient have the prefix and some have not.
+        other = f"{file.parent}/" if match["prefix"] else f"{file.parent}/patient{match['id']}_"
+
+        def find(name: str, optional: bool = False) -> str:
+            return _file(other + name, optional=True) or _file(stem + name, optional)
+
+        return known | {"t1": find("T1W"), "lesion": find("consensus_gt"), "brainmask": find("brainmask", True)}
+
+    pattern = r"(?<!/raw)/patient(?P<id>\d+)/(?P<prefix>patient\d+_)?FLAIR(_N4_\w*_regtoMNI)?"
+    return _read(folder, pattern, row, "patient01/patient01_FLAIR.nii.gz")
+
+
+def _read(folder, pattern: str, row: Callable, example: str, order: Callable | None = None) -> pd.DataFrame:
+    """One row for each case with a NIfTI file below `folder` whose path matches `pattern`.
+
+    Where several files give the same case, the first one in the order of `order`, then of the
+    path, counts.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; expected one with {example}")
+    folder = folder.resolve()
+    files = sorted(file for file in folder.rglob("*.nii*") if not file.name.startswith("."))
+    rows: dict[str, dict] = {}
+    for file in sorted(files, key=order) if order else files:
+        match = re.search(pattern + r"\.nii(\.gz)?$", file.as_posix())
+        if match:
+            found = row(file, match)
+            rows.setdefault(found["case"], found)
+    if not rows:
+        raise ValueError(f"{folder}: no case found; expected files like {example}")
+    return _table([rows[case] for case in sorted(rows)], str(folder))
+
+
+def _file(stem, optional: bool = False) -> str:
+    """Path of `stem`.nii.gz or .nii; if neither exists, the first name, or empty if optional."""
+    for end in (".nii.gz", ".nii"):
+        if os.path.exists(f"{stem}{end}"):
+            return f"{stem}{end}"
+    return "" if optional else f"{stem}.nii.gz"
+
+
+# ------------------------------------------------------------------------------- images
+
+
+def load(path) -> nib.spatialimages.SpatialImage:
+    """Read a whole 3-D NIfTI image, with its voxels, to its last byte.
+
+    A fourth axis of length 1 is dropped, as many programs write one; a longer one is refused.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is empty, truncated, damaged, not NIfTI, or not one 3-D image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    again = "get the file again"
+    try:
+        content = path.read_bytes()
+        if not content:
+            raise ValueError(f"{path} is empty (0 bytes); {again}")
+        if path.suffix == ".gz":
+            # gzip checks its checksum only at the end, which nibabel does not always reach.
+            content = gzip.decompress(content)
+        kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+        image = kind.from_bytes(content)
+        array = np.asanyarray(image.dataobj)
+    except gzip.BadGzipFile as error:
+        raise ValueError(f"{path} is damaged or not compressed, although named .gz ({error}); {again}") from error
+    except (EOFError, OSError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        if str(path) in str(error):
+            raise
+        problem = "is truncated" if isinstance(error, (EOFError, OSError)) else "is not a NIfTI image"
+        raise ValueError(f"{path} {problem} ({error}); {again}") from error
+    except Exception as error:  # zlib.error and struct.error, from damaged bytes
+        raise ValueError(f"{path} is damaged ({error}); {again}") from error
+    if array.ndim > 3 and np.prod(array.shape[3:]) == 1:
+        array = array.reshape(array.shape[:3])
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"{path} has shape {array.shape}; expected one 3-D image (choose one volume of a series)")
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    image = kind(array, image.affine)
+    image.set_filename(str(path))
+    return image
+
+
+def load_lesion(row: Mapping) -> nib.Nifti1Image:
+    """Read the lesion mask of a row of a cohort: uint8, 0 and 1, on the mask's own grid.
+
+    The column `lesion_rule` says what is lesion:
+
+    - empty: the mask has two values, 0 and another one, which is lesion;
+    - ``label 1``: voxels with the value 1 (MICCAI17);
+    - ``label > 0``: voxels with any value above 0 (the paper's code);
+    - ``union``, ``intersection``: `lesion` and `lesion2` are two raters' masks (MS15).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The mask cannot be read, or has values that the rule does not know.
+    """
+    rule = row.get("lesion_rule")
+    rule = rule if _given(rule) else ""
+    image = load(row["lesion"])
+    mask = _binary(image, rule)
+    if rule in ("union", "intersection"):
+        second = load(row["lesion2"])
+        apart = _apart(second, image)
+        if apart:
+            raise ValueError(f"{row['lesion2']} and {row['lesion']} are on different grids ({apart})")
+        mask = (np.logical_or if rule == "union" else np.logical_and)(mask, _binary(second, rule))
+    result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    result.set_filename(str(row["lesion"]))
+    return result
+
+
+def _binary(image, rule: str) -> np.ndarray:
+    array, path = np.asanyarray(image.dataobj), image.get_filename()
+    if rule == "label 1":
+        return array == 1
+    if rule == "label > 0":
+        return array > 0
+    if rule not in ("", "union", "intersection"):
+        raise ValueError(f"lesion_rule {rule!r} is unknown; expected empty, 'label 1', 'label > 0', 'union' or 'intersection'")
+    top = array.max()
+    if not ((array == 0) | (array == top)).all() or top < 0:
+        few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
+        raise ValueError(
+            f"{path} has the values {few}...; expected a mask of 0 and one other value "
+            "(threshold a probability map, or say in the column lesion_rule which label is lesion)"
+        )
+    return array > 0
+
+
+def resample_to(image, reference, order: int = 1) -> nib.Nifti1Image:
+    """Put an image onto the grid of another one, trusting both headers.
+
+    Parameters
+    ----------
+    image, reference : nibabel image or path
+        What is resampled, and the image whose grid it gets.
+    order : {0, 1, 3}
+        0 (nearest voxel) for masks, which keep their type; 1 (linear) or 3 (cubic) for images.
+    """
+    from nilearn.image import resample_to_img
+
+    names = {0: "nearest", 1: "linear", 3: "cubic"}
+    if order not in names:
+        raise ValueError(f"order must be 0, 1 or 3, got {order}")
+    image, reference = (i if hasattr(i, "affine") else load(i) for i in (image, reference))
+    return resample_to_img(image, reference, interpolation=names[order], force_resample=True, copy_header=True)
+
+
+def _apart(image, reference) -> str:
+    """How two grids differ, as words; empty if voxels lie within a tenth of a voxel."""
+    if image.shape[:3] != reference.shape[:3]:
+        return f"shapes {image.shape[:3]} and {reference.shape[:3]}"
+    corners = np.array(list(itertools.product(*[(0, n - 1) for n in reference.shape[:3]], [1]))).T
+    apart = np.abs((image.affine - reference.affine) @ corners).max()
+    smallest = nib.affines.voxel_sizes(reference.affine).min()
+    return f"voxels lie up to {apart:.1f} mm apart" if not apart <= GRID_TOLERANCE * smallest else ""
+
+
+# ------------------------------------------------------------------------------- checks
+
+
+def check(table: pd.DataFrame, on_bad: str = "refuse") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check every case before work starts; one report of all problems.
+
+    One case is in memory at a time.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A cohort.
+    on_bad : {'refuse', 'leave out'}
+        With 'leave out', the cases without a problem come back.
+
+    Returns
+    -------
+    table, report : DataFrame
+        The good cases, and one row per problem (case, file, problem, action).
+
+    Raises
+    ------
+    CohortError
+        There are problems and `on_bad` is 'refuse', or no case is left.
+    """
+    if on_bad not in ("refuse", "leave out"):
+        raise ValueError(f"on_bad must be 'refuse' or 'leave out', got {on_bad!r}")
+    table = _table(table, "cohort")
+    problems: list[dict] = []
+    prints: dict[str, tuple[str, np.ndarray]] = {}
+    for row in table.to_dict("records"):
+        images: dict = {}
+        problems += case_problems(row, images)
+        for name in ("t1", "flair"):
+            if name in images:
+                problems += _seen_before(row, name, images[name], prints)
+    report = pd.DataFrame(problems, columns=["case", "file", "problem", "action"])
+    good = table[~table["case"].isin(report["case"])].reset_index(drop=True)
+    if len(report) and (on_bad == "refuse" or good.empty):
+        raise CohortError(report)
+    return good, report
+
+
+def case_problems(row: Mapping, images: dict | None = None) -> list[dict]:
+    """Check one case.
+
+    Parameters
+    ----------
+    row : Mapping
+        A row of a cohort.
+    images : dict, optional
+        Is filled with the images that were read.
+
+    Returns
+    -------
+    list of dict
+        case, file, problem, action; empty if the case is good.
+    """
+    images = {} if images is None else images
+    problems: list[dict] = []
+
+    def add(name: str, problem: str, action: str) -> None:
+        problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
+
+    for name, label in NAMES.items():
+        if not _given(row.get(name)):
+            if name in ("t1", "flair"):
+                add(name, f"no {label} given", "give its path in the cohort table")
+            continue
+        try:
+            images[name] = load_lesion(row) if name == "lesion" else load(row[name])
+        except FileNotFoundError as error:
+            add(name, f"{label} is missing: {error}", "correct the path, or get the file")
+        except (OSError, ValueError, KeyError) as error:
+            add(name, f"{label}: {error}", "replace the file")
+
+    for name in ("t1", "flair"):
+        if name in images:
+            problem = _image_problem(np.asanyarray(images[name].dataobj))
+            if problem:
+                add(name, f"{NAMES[name]} {problem}", "replace the file")
+    flair = images.get("flair")
+    if flair is None:
+        return problems
+    fits = {}
+    for name in ("t1", "lesion", "brainmask"):
+        if name in images:
+            apart = _apart(images[name], flair)
+            fits[name] = not apart
+            if apart:
+                add(name, f"{NAMES[name]} is not on the grid of the FLAIR ({apart})",
+                    "register it, or resample it with cohort.resample_to if the headers are right")
+
+    array = np.nan_to_num(np.asanyarray(flair.dataobj))
+    if fits.get("brainmask"):
+        brain = np.asanyarray(images["brainmask"].dataobj) > 0
+        if not brain.any():
+            add("brainmask", "brain mask is empty", "replace the file")
+            return problems
+    else:
+        brain = array > 0
+        if not brain.any():
+            add("flair", "no brain: no voxel of the FLAIR is above 0", "replace the file")
+            return problems
+    if "lesion" in images:
+        for problem, action in _lesion_problems(images["lesion"], flair, array, brain):
+            add("lesion", problem, action)
+    return problems
+
+
+def _image_problem(array: np.ndarray) -> str:
+    if not np.isfinite(array).all():
+        return f"has {np.count_nonzero(~np.isfinite(array))} NaN or infinite voxels"
+    if array.min() == array.max():
+        return f"is constant ({array.flat[0]:g})"
+    return ""
+
+
+def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> list[tuple[str, str]]:
+    """Problems of a mask, as (problem, action)."""
+    mask = np.asanyarray(lesion.dataobj) > 0
+    if not mask.any():
+        return [("lesion mask is empty", "leave the column lesion empty if nobody drew lesions")]
+    if mask.shape != array.shape:
+        return []
+    if _apart(lesion, flair):
+        # The grid has been reported; say also whether the voxels themselves fit.
+        value = contrast(mask, array, brain, flair.affine)
+        fit = "would fit" if value >= MIN_CONTRAST else "would not fit either"
+        return [(f"without its header the lesion mask {fit} (contrast {value:.2f})", "find out which header is right")]
+    problems = []
+    outside = 1 - np.count_nonzero(mask & brain) / np.count_nonzero(mask)
+    if outside > MAX_OUTSIDE:
+        problems.append((f"{outside:.0%} of the lesion mask is outside the brain", "is it another patient's mask?"))
+    value = contrast(mask, array, brain, flair.affine)
+    better = _better_mirrored(mask, array, brain, flair.affine, value)
+    if value < MIN_CONTRAST or better:
+        problems.append((
+            f"lesion mask is not brighter than its surroundings on FLAIR (contrast {value:.2f}, expected at least {MIN_CONTRAST})"
+            if not better else f"lesion mask fits the FLAIR better when mirrored along {better[0]} (contrast {better[1]:.2f} instead of {value:.2f})",
+            "is it mirrored, or another patient's mask?",
+        ))
+    return problems
+
+
+def contrast(mask: np.ndarray, flair: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> float:
+    """How surely a lesion voxel is brighter on FLAIR than one of its surroundings.
+
+    The probability that a random voxel of the mask is brighter than a random voxel of the
+    brain 2 to 6 mm away from it (area under the ROC curve): 0.5 for a mask that has nothing to
+    do with the image, 1 for a perfect one. It depends neither on the scale of the intensities
+    nor on slow changes over the image.
+
+    Parameters
+    ----------
+    mask, flair, brain : array (x, y, z)
+        Lesion mask (bool), FLAIR, brain mask (bool), on one grid.
+    affine : array (4, 4)
+
+    Returns
+    -------
+    float
+        0 to 1; NaN if there is no surrounding.
+    """
+    return _brighter(flair, mask & brain, _surroundings(mask, affine) & brain)
+
+
+def _surroundings(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    near, far = SURROUNDINGS_MM
+    sizes = nib.affines.voxel_sizes(affine)
+    box = tuple(
+        slice(max(0, int(i.min()) - int(far / size) - 1), int(i.max()) + int(far / size) + 2)
+        for i, size in zip(np.nonzero(mask), sizes)
+    )
+    distance = ndimage.distance_transform_edt(~mask[box], sampling=sizes)
+    ring = np.zeros(mask.shape, bool)
+    ring[box] = (distance >= near) & (distance <= far)
+    return ring
+
+
+def _brighter(flair: np.ndarray, inside: np.ndarray, around: np.ndarray) -> float:
+    from scipy.stats import mannwhitneyu
+
+    inside, around = flair[inside], flair[around]
+    if not inside.size or not around.size:
+        return float("nan")
+    return float(mannwhitneyu(inside, around, method="asymptotic").statistic / inside.size / around.size)
+
+
+def _better_mirrored(mask, flair, brain, affine, value: float) -> tuple[str, float] | None:
+    """The axes along which the mask should be mirrored to fit better, if any."""
+    ring = _surroundings(mask, affine)
+    best = None
+    for axes in [(0,), (1,), (2,), (0, 1)]:
+        image, inside = np.flip(flair, axes), np.flip(brain, axes)
+        other = _brighter(image, mask & inside, ring & inside)
+        if other >= MIN_CONTRAST and other > max(value, best[1] if best else 0):
+            best = (" and ".join("axis " + str(axis) for axis in axes), other)
+    return best
+
+
+def _seen_before(row: Mapping, name: str, image, prints: dict) -> list[dict]:
+    """Is this image already there under another name? (It would leak from training to test.)
+
+    About 4,000 voxels spread over the image, turned to RAS+ and standardised, are kept of each
+    image: a copy is found even when it was turned, rescaled or compressed anew.
+    """
+    array = np.asanyarray(nib.as_closest_canonical(image).dataobj)
+    step = max(1, int(array.size / 4000))
+    sample = np.nan_to_num(array.reshape(-1)[::step].astype(np.float32))
+    sample = np.maximum(sample, 0)
+    sample = (sample - sample.mean()) / (sample.std() * np.sqrt(sample.size) + 1e-12)
+    path = str(row[name])
+    found = []
+    for key, (case, other) in prints.items():
+        if other.shape == sample.shape and float(other @ sample) > SAME_IMAGE:
+            found.append({
+                "case": row["case"], "file": path,
+                "problem": f"{NAMES[name]} is the same image as {key} of {case}",
+                "action": "keep one of the two, or training and test would share it",
+            })
+            break
+    prints[f"{path}"] = (row["case"], sample)
+    return found
+
+
+# ------------------------------------------------------------------------------- facts
+
+
+def add_facts(table: pd.DataFrame) -> pd.DataFrame:
+    """Add voxel_x, voxel_y, voxel_z (mm), lesion_ml, brain_ml and lesion_percent (of the brain).
+
+    The brain is the brain mask, or without one where T1 > 0 (as in the paper). NaN where there
+    is no lesion mask.
+    """
+    return table.assign(**pd.DataFrame([_facts(row) for row in table.to_dict("records")], index=table.index))
+
+
+def _facts(row: Mapping) -> dict:
+    flair = nib.load(row["flair"])
+    sizes = nib.affines.voxel_sizes(flair.affine)
+    ml = float(np.prod(sizes)) / 1000
+    brain = load(row["brainmask"] if _given(row.get("brainmask")) else row["t1"])
+    brain_ml = ml * np.count_nonzero(np.asanyarray(brain.dataobj) > 0)
+    lesion_ml = float("nan")
+    if _given(row.get("lesion")):
+        lesion_ml = ml * np.count_nonzero(load_lesion(row).dataobj)
+    return {
+        **dict(zip(("voxel_x", "voxel_y", "voxel_z"), sizes.round(4).tolist())),
+        "lesion_ml": lesion_ml, "brain_ml": brain_ml,
+        "lesion_percent": 100 * lesion_ml / brain_ml if brain_ml else float("nan"),
+    }
