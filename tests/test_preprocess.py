@@ -238,6 +238,11 @@ def test_row_of_a_table(tmp_path):
         nib.save(image, row[name])
     case = preprocess.prepare_row(row, size=16)
     assert case.case == "sub-a" and case.lesion is None
+    labels = edited(phantom()[2], lambda lesion: lesion + (lesion > 0) * (np.arange(36)[:, None, None] > 14))
+    nib.save(labels, tmp_path / "lesion.nii.gz")
+    rows = [row | {"lesion": str(tmp_path / "lesion.nii.gz"), "lesion_rule": rule} for rule in ("label 1", "label > 0")]
+    first, all_labels = (preprocess.prepare_row(row, size=32).lesion.sum() for row in rows)
+    assert 0 < first < 0.8 * all_labels
 
 
 @pytest.mark.parametrize("case", ["sub-ms17p19", "sub-tab04"])

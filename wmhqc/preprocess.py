@@ -131,15 +131,19 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
 
 
 def prepare_row(row: Mapping, size: int = 128) -> Prepared:
-    """Prepare one row of a cohort table (columns case, t1, flair, lesion, brainmask).
+    """Prepare one row of a cohort table; an empty lesion or brainmask counts as not given.
 
-    An empty or missing `lesion` or `brainmask` counts as not given.
+    The lesion mask is read by `wmhqc.cohort.load_lesion`, which knows the labels and raters of
+    the databases.
     """
+    from wmhqc.cohort import load_lesion
+
     def given(column: str):
         value = row.get(column)
         return value if isinstance(value, (str, Path)) and str(value) else None
 
-    return prepare(row["case"], row["t1"], row["flair"], given("lesion"), given("brainmask"), size)
+    lesion = load_lesion(row) if given("lesion") else None
+    return prepare(row["case"], row["t1"], row["flair"], lesion, given("brainmask"), size)
 
 
 def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
