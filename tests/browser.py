@@ -89,13 +89,16 @@ def watch(page) -> list[str]:
 
 
 def overflow(page, width: int = 360) -> list[str]:
-    """Return what makes the page scroll sideways in a window `width` px wide."""
+    """Return what makes the page, or an explorer on it, scroll sideways in a window `width` px wide."""
     size = page.viewport_size
     page.set_viewport_size({"width": width, "height": 740})
     page.wait_for_timeout(150)
     wide = page.evaluate(
         """() => {
           const page = document.documentElement;
+          const cut = [...document.querySelectorAll('.wmhqc, .wmhqc-static, .wmhqc-plotly')].filter(
+            (e) => e.scrollWidth > e.clientWidth + 2);
+          if (cut.length) return [`cut off: ${cut.length} explorers or figures`];
           if (page.scrollWidth <= page.clientWidth) return [];
           const beyond = [...document.querySelectorAll('body *')].filter(
             (e) => e.getBoundingClientRect().right > page.clientWidth + 1);
@@ -108,10 +111,17 @@ def overflow(page, width: int = 360) -> list[str]:
 
 
 def accessibility(page, within: str | None = None) -> list[str]:
-    """Return the violations of axe-core's rules (in the part of the page that a selector names)."""
+    """Return the violations of axe-core's rules.
+
+    All rules for the part of the page that the selector `within` names; for a whole page
+    those of WCAG 2.2 A and AA, as the theme's landmarks are not ours.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    violations = Axe().run(page, context=within).response["violations"]
+    options = {"preload": False}  # axe would fetch the style sheets, which a file may not
+    if not within:
+        options["runOnly"] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    violations = Axe().run(page, context=within, options=options).response["violations"]
     return [
         f"axe {found['id']} ({found['help']}): {node['html'][:160]}"
         for found in violations

@@ -58,7 +58,7 @@ function nice(x) {
 function ticks(lo, hi, most) {
   const step = nice((hi - lo) / most);
   const list = [];
-  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + 1e-9 * step; i++) list.push(i * step);
+  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + 1e-9 * step; i++) list.push(i * step + 0); // + 0: no -0
   return { list, decimals: decimals(step) };
 }
 
@@ -125,15 +125,15 @@ function render({ model, el }) {
     const text = kind === "keep" ? `Keep ${percent}*` : `Catch ${percent} of failures*`;
     return { node: button(text, "Worked out on the cases shown", find), find };
   });
-  const note = html("p", { class: "note" });
+  const note = html("p", { class: "remark" });
   if (cases.presets.length) note.append("* worked out on the cases shown: expect worse on new ones. ");
   if (cases.left_out)
     note.append(`${cases.left_out} ${plural(cases.left_out, "case", "cases")} without a score or a Dice left out.`);
 
   const controls = html("div", { class: "controls" },
-    html("div", { class: "row" }, html("span", { class: "name" }, "Threshold"), threshold.value,
+    html("div", { class: "control" }, html("span", { class: "name" }, "Threshold"), threshold.value,
       html("small", {}, `a case is used if its score is not ${confidence > 0 ? "below" : "above"} this`)),
-    html("div", { class: "row" }, html("span", { class: "name" }, "Failed if Dice under"), tau.value, tau.input),
+    html("div", { class: "control" }, html("span", { class: "name" }, "Failed if Dice under"), tau.value, tau.input),
     buttons, note);
 
   // Confusion table: also the legend of the picture.
@@ -168,9 +168,9 @@ function render({ model, el }) {
   metric("dice_after", "Mean Dice", "of the used cases");
 
   const summary = html("p", { class: "summary" });
-  const live = html("div", { class: "hidden", role: "status", "aria-live": "polite" });
+  const live = html("div", { class: "spoken", role: "status", "aria-live": "polite" });
   const results = html("div", { class: "results" }, summary, table, metrics);
-  root.append(html("div", { class: "body" }, html("div", {}, chart, controls), results), live);
+  root.append(html("div", { class: "columns" }, html("div", {}, chart, controls), results), live);
   el.replaceChildren(root);
 
   const tauNow = () => model.get("tau");
@@ -241,7 +241,7 @@ function render({ model, el }) {
     for (const t of xTicks.list) {
       line("grid", X(t), box.top, X(t), bottom);
       text("tick", X(t), bottom + 17, "middle",
-        big ? t.toLocaleString("en", { notation: "compact" }) : fixed(t + 0, xTicks.decimals));
+        big ? t.toLocaleString("en", { notation: "compact" }) : fixed(t, xTicks.decimals));
     }
     for (const t of yTicks.list) {
       line("grid", box.left, Y(t), right, Y(t));

@@ -1,0 +1,53 @@
+(() => {
+  // A classic script: currentScript is known, and a page opened from a file may load another.
+  const place = document.currentScript.parentElement;
+  const figure = JSON.parse(place.querySelector("script").textContent);
+  const page = document.documentElement;
+
+  // plotly.min.js (5 MB) is asked for once, by the first figure that comes near the window.
+  const library = () => (window.wmhqcPlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = `${page.dataset.content_root ?? "./"}_static/plotly.min.js`;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error(`cannot load ${script.src}`));
+    document.head.append(script);
+  }));
+
+  // The template gives way to the page's colours; what the figure itself sets stays.
+  function themed() {
+    const dark = page.dataset.theme === "dark";
+    const ink = dark ? "#e6eaf0" : "#1b2430", line = dark ? "#39424e" : "#d9dee5";
+    const layout = structuredClone(figure.layout);
+    const base = ((layout.template ??= {}).layout ??= {});
+    Object.assign(base, {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { ...base.font, color: ink, size: 14, family: getComputedStyle(place).fontFamily },
+      hoverlabel: { bgcolor: dark ? "#262d36" : "#ffffff", bordercolor: line, font: { color: ink } },
+      colorway: dark
+        ? ["#74b7f2", "#ffa45c", "#5fd0b0", "#e39ad0", "#e3d26f", "#b9c2cd"]
+        : ["#1764a8", "#b4490a", "#00765a", "#a03a86", "#7a6a00", "#56616f"],
+    });
+    const axes = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))]);
+    for (const axis of axes) {
+      base[axis] = { ...base[axis], gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
+    }
+    const narrow = place.clientWidth < 520;
+    base.margin = narrow ? { l: 48, r: 12, t: 40, b: 48 } : { l: 60, r: 24, t: 48, b: 56 };
+    base.legend = narrow ? { orientation: "h", y: -0.25 } : base.legend;
+    if (matchMedia("(pointer: coarse)").matches) layout.dragmode ??= false; // a finger scrolls the page
+    return { ...layout, autosize: true, width: undefined };
+  }
+
+  const draw = () => window.Plotly.react(place, figure.data, themed(), { displayModeBar: false, responsive: true });
+  const near = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    near.disconnect();
+    library().then(() => {
+      draw();
+      new MutationObserver(draw).observe(page, { attributeFilter: ["data-theme"] });
+    });
+  }, { rootMargin: "300px" });
+  // Only once everything above has its height.
+  if (document.readyState === "complete") near.observe(place);
+  else window.addEventListener("load", () => near.observe(place));
+})();
