@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-RECIPE = 1  # raise it with every change of the images, so that old files are not mistaken for new
+RECIPE = 3  # raise it with every change of the images, so that old files are not mistaken for new
 
 
 class Site(NamedTuple):
@@ -182,6 +182,7 @@ def _anatomy() -> Anatomy:
     sheet = np.where(depth < 5, grey * (1 - np.clip(2 * thick, 0, 1)), 0)
     grey, white = grey - sheet, white + np.where(depth > 0.5, sheet, 0)
     fluid = fluid + np.where(depth <= 0.5, sheet, 0)
+    brain = ndimage.gaussian_filter(brain, 2)  # its 0.5 surface is the border, without steps
     return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (grey, white, fluid, depth, brain)), origin)
 
 
@@ -228,7 +229,7 @@ def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
     depth = ndimage.gaussian_filter(atlas.depth, 1.5)
     at = ndimage.map_coordinates(depth, points, order=1, mode="nearest")
     slope = [ndimage.map_coordinates(g, points, order=1, mode="nearest") for g in np.gradient(depth)]
-    widen = np.clip(rng.normal(1.5, 2.0), -1.0, 6.0)
+    widen = np.clip(rng.normal(1.0, 2.0), -1.5, 6.0)
     points -= widen * np.exp(-np.clip(at, 0, None) / 12) * np.clip((at + 6) / 6, 0, 1) * np.stack(slope)
     return np.stack([_expand(p.astype(np.float32), bases) for p in points])
 
@@ -266,20 +267,26 @@ def _tissue(rng: np.random.Generator, where: np.ndarray, spacing: np.ndarray) ->
     from scipy import ndimage
 
     atlas = _anatomy()
-    brain = ndimage.map_coordinates(atlas.brain, where, order=0) > 0.5
+    edge = ndimage.map_coordinates(atlas.brain, where, order=0) + 0.08 * _smooth(rng, where.shape[1:], spacing, 8)
+    brain = edge > 0.5
     at = where[:, brain]
     mni = at + atlas.origin[:, None].astype(np.float32)
     maps = [ndimage.map_coordinates(m, at, order=1) for m in (atlas.grey, atlas.white, atlas.fluid, atlas.depth)]
     case = Tissue(brain, spacing, mni, *maps)
     # An average brain is blurred. Sharpening with noise gives each case a cortex of its own;
     # `sulci` opens the fluid between the folds (atrophy).
-    power, sulci = rng.uniform(2.0, 2.6), rng.uniform(1.2, 3.5)
+    power, sulci = rng.uniform(2.0, 2.6), rng.uniform(1.5, 4.5)
     folds = [np.exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) for sd in (0.25, 0.45)]
     grey, white, fluid = (np.clip(m, 0, 1) ** np.float32(power) for m in maps[:3])
     white *= folds[0]
     fluid *= folds[1] * np.float32(sulci**power)
     total = grey + white + fluid + np.float32(1e-6)
     return case._replace(grey=grey / total, white=white / total, fluid=fluid / total)
+
+
+def _horns(y: np.ndarray) -> np.ndarray:
+    """Near 1 at the level of the frontal horns and of the atria, where caps lie."""
+    return np.exp(-(((y - 32) / 14) ** 2)) + np.exp(-(((y + 42) / 18) ** 2))
 
 
 def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) -> tuple[np.ndarray, np.ndarray]:
@@ -295,12 +302,13 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     room = case.volume(np.clip((case.white - 0.35) * 3, 0, 1))  # lesions stop at grey matter and fluid
     ragged = _smooth(rng, shape, spacing, 4) + 0.6 * _smooth(rng, shape, spacing, 2.2)
     soft, bright = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-    fuzz = rng.uniform(0.4, 1.0)  # mm over which a border fades
+    fuzz = rng.uniform(0.5, 1.5)  # mm over which a border fades
 
     # deep lesions: centres in white matter, most of them within 25 mm of the ventricles
     reach = rng.uniform(15, 30)
     near = np.exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.04 if site.database == "MICCAI17" else 0.08)
-    chance = np.cumsum(case.white**2 * near * (case.white > 0.6), dtype=np.float64)
+    nuclei = case.near((20, -8, 4), (14, 24, 12))  # thalamus and basal ganglia: fewer
+    chance = np.cumsum(case.white**2 * near * (1 - 0.8 * nuclei) * (case.white > 0.6), dtype=np.float64)
     voxels = np.flatnonzero(brain)
     median = 22 * max(ml, 0.3) ** 0.35
     wanted = np.clip(rng.beta(2, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
@@ -319,17 +327,15 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
         distance = np.sqrt((np.tensordot(turn, offset, (1, 0)) ** 2).sum(0))  # 1 = border
         score = radii.min() * (1.1 - distance + 0.3 * ragged[part]) / fuzz
         value = room[part] / (1 + np.exp(-np.clip(4 * score, -30, 30)))
-        bright[part] = np.where(value > soft[part], np.exp(rng.normal(0, 0.15)), bright[part])
+        bright[part] = np.where(value > soft[part], np.exp(rng.normal(0, 0.2)), bright[part])
         soft[part] = np.maximum(soft[part], value)
 
     soft, bright, room, ragged = (v[brain] for v in (soft, bright, room, ragged))
     left = int(target - (soft > 0.5).sum())
     if left > 0:  # caps on the horns and halos along the walls
-        y = case.mni[1]
-        caps = np.exp(-(((y - 32) / 14) ** 2)) + np.exp(-(((y + 42) / 18) ** 2))
         thickness = 2.0 + (0.6 * ml) ** 0.5  # mm
-        score = 0.8 * caps + 0.45 * min(1, thickness / 6) * ragged + 0.7 * case.smooth(rng, 12)
-        score -= np.clip(case.depth, -1, None) / thickness
+        score = 0.8 * _horns(case.mni[1]) + 0.45 * min(1, thickness / 6) * ragged + 0.7 * case.smooth(rng, 12)
+        score -= np.clip(case.depth, -1, None) / thickness + 1.5 * np.exp(-((case.mni[0] / 10) ** 2))  # few at the midline
         free = (room > 0.5) & (soft <= 0.5) & (case.depth > -1) & (case.depth < 40)
         values = score[free]
         if left < values.size:
@@ -358,20 +364,28 @@ def _manual(rng, soft, brain, spacing) -> np.ndarray:
 
 def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: np.ndarray, flat: bool):
     """T1 and FLAIR before the scanner's faults; vectors over the brain; white matter is 1."""
+    from scipy import ndimage
+
     grey, white, fluid, depth = case.grey, case.white, case.fluid, case.depth
     outside = np.clip(depth, 0, None)
     fine, middle, broad = case.smooth(rng, 3), case.smooth(rng, 7), case.smooth(rng, 14)
 
-    # FLAIR: grey matter a little brighter than white, most of all in insula, cingulum, hippocampus
+    # FLAIR: cortex brighter than white matter, most of all in insula, cingulum, hippocampus
     limbic = case.near((38, 4, 0), (7, 16, 12)) + case.near((5, 10, 30), (6, 35, 14)) + case.near((26, -16, -18), (9, 16, 9))
-    g = rng.normal(1.08, 0.07) + rng.uniform(0.05, 0.25) * np.clip(limbic, 0, 1) + 0.03 * fine
-    dirty = rng.gamma(2, 0.03) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
-    halo = rng.uniform(0.02, 0.2) * np.exp(-outside / 2.5)
-    w = 1 + dirty + halo + rng.uniform(0.01, 0.03) * broad + 0.015 * fine
+    deep = case.near((20, -5, 4), (20, 24, 14))
+    cortex = np.clip(rng.normal(0.14, 0.07), 0, 0.3) * (1 - deep) + rng.uniform(0.05, 0.25) * np.clip(limbic, 0, 1)
+    g = 1 + cortex + rng.uniform(0.03, 0.08) * (fine + 0.5 * middle)
+    # white matter that is not quite normal: patches, haze near the ventricles, caps of the
+    # healthy old, and a fading surround of each lesion, none of which a rater outlines
+    surround = ndimage.gaussian_filter(case.volume(soft), 2.5 / case.spacing, truncate=2.5)[case.brain]
+    dirty = rng.gamma(2, 0.04) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
+    caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * np.exp(-outside / 2.5) * _horns(case.mni[1])
+    contrast = np.clip(rng.normal(0.48, 0.13), 0.15, 0.9) * (0.5 if flat else 1)
+    w = 1 + dirty + caps + rng.uniform(0.03, 0.07) * broad + rng.uniform(0.02, 0.04) * (fine + middle)
+    w += rng.uniform(0.1, 0.5) * contrast * surround
     flow = np.clip(case.near((0, -30, -20), (16, 16, 14)) + case.near((0, 0, -6), (4, 20, 12)), 0, 1)
-    c = rng.uniform(0.18, 0.38) + rng.gamma(1.5, 0.25) * flow * np.clip(middle, 0, None)
-    contrast = np.clip(rng.normal(0.45, 0.13), 0.15, 0.85) * (0.5 if flat else 1)
-    lesion = soft * contrast * bright
+    c = rng.uniform(0.12, 0.32) + rng.gamma(1.5, 0.25) * flow * np.clip(middle, 0, None)
+    lesion = soft * contrast * bright * (1 + 0.08 * fine)
     flair = g * grey + (w + 0.7 * lesion) * white + c * fluid + lesion * (0.3 * white + 0.2 * grey)
     # look-alikes: lining of the ventricles, choroid plexus (floor of the body, atrium), septum
     wall = np.exp(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
@@ -380,8 +394,14 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     flair += rng.uniform(0.3, 1.3) * plexus * np.clip(0.3 + fine, 0, 1.5)
     flair += rng.uniform(0.2, 0.9) * case.near((0, 8, 14), (1.6, 16, 9)) * np.clip(1 - 0.5 * white, 0, 1)
 
-    t1 = (rng.normal(0.73, 0.03) + 0.01 * fine) * grey + (1 + 0.015 * broad) * white + rng.uniform(0.2, 0.42) * fluid
+    t1 = (rng.normal(0.73, 0.03) + 0.01 * fine) * grey + (1 + 0.03 * broad) * white + rng.uniform(0.2, 0.42) * fluid
     t1 += 0.3 * plexus - rng.uniform(0, 0.3) * soft * bright * white
+
+    # what brain extraction left at the border: dura and vessels, bright on both
+    rim = case.brain & ~ndimage.binary_erosion(case.brain, iterations=2)
+    remnant = rng.gamma(1.0, 0.4) * rim[case.brain] * np.clip(broad + 0.5 * middle - 0.8, 0, 1)
+    flair += remnant
+    t1 += 0.7 * remnant
 
     # perivascular spaces: dark on both, in basal ganglia and centrum semiovale
     place = case.near((22, 2, -4), (9, 12, 7)) + 0.35 * white * case.near((24, -15, 34), (12, 30, 10))
@@ -394,7 +414,7 @@ def _scan(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, size: 
     from scipy import ndimage
 
     image = ndimage.gaussian_filter(image * brain, [0.45, 0.45, 0.2], truncate=3)
-    image *= np.exp(rng.uniform(0.01, 0.06) * _smooth(rng, image.shape, size, 70))
+    image *= np.exp(rng.uniform(0.01, 0.08) * _smooth(rng, image.shape, size, 70))
     if ghost:  # shifted, attenuated copies along the phase-encoding axis (y) and a slight blur
         shift = int(rng.integers(image.shape[1] // 12, image.shape[1] // 4))
         copies = sum(np.roll(image, k * shift, 1) * ghost / abs(k) * (-1) ** k for k in (-2, -1, 1, 2))
@@ -451,7 +471,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     spacing = size / [1, 1, thin]
     atlas = _anatomy()
     ml = np.clip(rng.normal(*info.brain_ml), 1000, 1750)
-    scale = (ml * 1000 / atlas.brain.sum()) ** (1 / 3)
+    scale = (ml * 1000 / (atlas.brain > 0.5).sum()) ** (1 / 3)
     shape = np.ceil((np.array(atlas.brain.shape) * scale + 14) / size).astype(int) * [1, 1, thin]
     where = _coordinates(rng, tuple(shape), spacing, scale)
     tissue = _tissue(rng, where, spacing)
@@ -464,8 +484,8 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     t1, flair, soft = (_slabs(v, thin) for v in (t1, flair, soft))
     brain = _slabs(tissue.brain.astype(np.float32), thin) > 0.5
 
-    noise = rng.uniform(0.015, 0.05, 2) * (3 if fault == "noise" else 1)
-    ghost = rng.uniform(0.06, 0.15) if fault == "motion" else 0.0
+    noise = rng.uniform([0.02, 0.006], [0.06, 0.025]) * (3 if fault == "noise" else 1)
+    ghost = rng.uniform(0.05, 0.12) if fault == "motion" else 0.0
     flair = _scan(rng, flair, brain, size, noise[0], ghost)
     t1 = _scan(rng, t1, brain, size, noise[1], ghost / 2)
     lesion = _manual(rng, soft, brain, size)
