@@ -25,7 +25,6 @@ et al., 2021, arXiv:2110.01052 (Learn then Test). Angelopoulos et al., ICLR 2024
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,31 +124,31 @@ def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, delta: floa
 
     Starts at the fewest most trusted cases that could show it, accepts one more
     at a time, and stops where the Clopper-Pearson upper bound on the failures
-    among the accepted first exceeds `risk` (fixed sequence testing by MAPIE).
-    Valid if failure gets no rarer as confidence falls.
-    """
-    from mapie.risk_control import BinaryClassificationController, BinaryRisk, predicted_positive_fraction
+    among the accepted first exceeds `risk`. Valid if failure gets no rarer as
+    confidence falls: the walk then passes the last allowed threshold by mistake
+    only if a binomial bound fails there, which has probability delta.
 
+    MAPIE 1.6 does the same as `BinaryClassificationController` with
+    "fixed_sequence", but turns the walk round when the observed risks fall along
+    it, and a direction chosen by looking at the outcomes is not covered by delta.
+    """
     dice, confidence = _cases(dice, confidence)
     start = cases_needed(risk, delta)
-    steps = np.unique(confidence[np.isfinite(confidence)])[::-1]
-    steps = steps[[(confidence >= step).sum() >= start for step in steps]] if steps.size else steps
-    if steps.size == 0:
-        return Choice(math.nan, f"cannot be promised with this many cases: {np.isfinite(confidence).sum()} with a score, "
+    scored = np.isfinite(confidence)
+    steps = np.unique(confidence[scored])[::-1]
+    accepted = np.searchsorted(np.sort(-confidence[scored]), -steps, "right")
+    failed = np.searchsorted(np.sort(-confidence[scored & (dice < tau)]), -steps, "right")
+    walk = accepted >= start
+    if not walk.any():
+        return Choice(math.nan, f"cannot be promised with this many cases: {scored.sum()} with a score, "
                                 f"{start} accepted with none failed are needed")
-    failure_rate = BinaryRisk(lambda good, accepted: good == 0, lambda good, accepted: accepted == 1, False)
-    controller = BinaryClassificationController(
-        lambda q: np.column_stack([q, q]), failure_rate, risk, 1 - delta, predicted_positive_fraction,
-        steps, "fixed_sequence")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # none or all thresholds valid: said in the message
-        controller.calibrate(confidence, dice >= tau)
-    if len(controller.valid_predict_params) == 0:
-        accepted = confidence >= steps[0]
-        failed = int((dice[accepted] < tau).sum())
-        return Choice(math.nan, f"cannot be promised with this many cases: {failed} of the {accepted.sum()} most trusted "
-                                f"failed, {cases_needed(risk, delta, failed)} accepted are needed with {failed} failed")
-    return _reached(dice, confidence, tau, min(controller.valid_predict_params))
+    steps, accepted, failed = steps[walk], accepted[walk], failed[walk]
+    # The bound is at most `risk` just where so few failures had a chance of at most delta at that risk.
+    shown = np.logical_and.accumulate(stats.binom.cdf(failed, accepted, risk) <= delta)
+    if not shown[0]:
+        return Choice(math.nan, f"cannot be promised with this many cases: {failed[0]} of the {accepted[0]} most trusted "
+                                f"failed, {cases_needed(risk, delta, failed[0])} accepted are needed with {failed[0]} failed")
+    return _reached(dice, confidence, tau, steps[shown][-1])
 
 
 def conformal_risk(dice, confidence, tau: float, risk: float = 0.1) -> Choice:

@@ -1,0 +1,224 @@
+"""Thresholds: small cases by hand, and promises kept over many draws."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.isotonic import IsotonicRegression
+
+from wmhqc import thresholds
+from wmhqc.failure import confusion, flag, proportion_interval
+
+TAU = 0.5
+#                 failed                good
+DICE = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
+CONF = np.array([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 7.0, 8.0, 9.0, 10.])
+
+
+def flagged(choice, confidence=CONF):
+    return flag(confidence, choice.threshold)
+
+
+def draw(n, seed):
+    rng = np.random.default_rng(seed)
+    q = rng.random(n)
+    return np.where(rng.random(n) < 1 / (1 + np.exp(8 * q - 2.5)), 0.0, 1.0), q
+
+
+# ---------------------------------------------------------------- without a promise
+
+
+@pytest.mark.parametrize("sensitivity, count", [(0.75, 3), (0.76, 6), (0.25, 1)])
+def test_sensitivity_flags_as_few_as_it_can(sensitivity, count):
+    choice = thresholds.for_sensitivity(DICE, CONF, TAU, sensitivity)
+    assert flagged(choice).sum() == count
+    assert confusion(DICE, flagged(choice), TAU)["sensitivity"] >= sensitivity
+
+
+def test_sensitivity_needs_a_failure():
+    choice = thresholds.for_sensitivity(DICE + 1, CONF, TAU)
+    assert not choice.possible and "no validation case failed" in choice.message and flagged(choice).all()
+
+
+@pytest.mark.parametrize("coverage, accepted", [(0.8, 8), (0.75, 8), (0.1, 1), (0.99, 10)])
+def test_coverage(coverage, accepted):
+    assert (~flagged(thresholds.for_coverage(DICE, CONF, TAU, coverage))).sum() == accepted
+
+
+def test_message_tells_what_was_reached():
+    choice = thresholds.for_coverage(DICE, CONF, TAU, 0.7)
+    assert choice.message == "validation: 3 of 10 flagged, 3 of 4 failed caught, 1 of 7 accepted failed"
+
+
+@pytest.mark.parametrize("miss, count", [(0.5, 0), (1.5, 3), (4.0, 6), (100.0, 6)])
+def test_cost_by_hand(miss, count):
+    # Catching the last failure costs two good cases more: worth it once a miss costs more than 3 reviews.
+    assert flagged(thresholds.for_cost(DICE, CONF, TAU, miss)).sum() == count
+
+
+@pytest.mark.parametrize("miss", [1.3, 2.7, 7.1])
+def test_cost_is_the_rule_on_the_fitted_chance_of_failure(miss):
+    dice, q = draw(80, 1)
+    chance = IsotonicRegression(increasing=False).fit(q, dice < TAU).predict(q)
+    assert (flagged(thresholds.for_cost(dice, q, TAU, miss), q) == (chance > 1 / miss)).all()
+
+
+def test_agreement_is_youdens_index():
+    assert flagged(thresholds.for_agreement(DICE, CONF, TAU)).sum() == 3  # 3/4 + 1 beats 1 + 4/6
+    assert not thresholds.for_agreement(DICE + 1, CONF, TAU).possible
+
+
+# ---------------------------------------------------------------- with a promise
+
+
+def test_cases_needed():
+    assert thresholds.cases_needed(0.10) == 22 and thresholds.cases_needed(0.05) == 45
+    assert thresholds.cases_needed(0.10, 0.05) == 29  # the rule of three
+    n = thresholds.cases_needed(0.10, failed=1)
+    assert n == 38 and proportion_interval(1, n, 0.8)[1] <= 0.1 < proportion_interval(1, n - 1, 0.8)[1]
+
+
+@pytest.mark.parametrize("n, possible", [(21, False), (22, True)])
+def test_guarantee_needs_22_without_a_failure(n, possible):
+    choice = thresholds.guaranteed_risk(np.ones(n), np.arange(n), TAU)
+    assert choice.possible == possible
+    if not possible:
+        assert "cannot be promised with this many cases: 21 with a score, 22" in choice.message and flagged(choice).all()
+
+
+def test_guarantee_says_how_many_more_when_the_best_cases_fail():
+    dice = np.ones(60)
+    dice[-1] = 0.0
+    choice = thresholds.guaranteed_risk(dice, np.arange(60), TAU)
+    assert not choice.possible and "1 of the 22 most trusted failed, 38 accepted are needed" in choice.message
+
+
+def test_guarantee_is_the_clopper_pearson_walk():
+    for seed in range(20):
+        dice, q = draw(150, seed)
+        expected = np.nan
+        for t in np.sort(q)[::-1][21:]:
+            accepted = q >= t
+            failed = int((dice[accepted] < TAU).sum())
+            if proportion_interval(failed, int(accepted.sum()), 0.8)[1] > 0.1:
+                break
+            expected = t
+        assert np.array_equal(thresholds.guaranteed_risk(dice, q, TAU).threshold, expected, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mapie_agrees():
+    control = pytest.importorskip("mapie.risk_control")
+    failure_rate = control.BinaryRisk(lambda good, accept: good == 0, lambda good, accept: accept == 1, False)
+    same = 0
+    for seed in range(10):
+        dice, q = draw(150, seed)
+        controller = control.BinaryClassificationController(
+            lambda q: np.column_stack([q, q]), failure_rate, 0.1, 0.9, control.predicted_positive_fraction,
+            np.sort(q)[::-1][21:], "fixed_sequence").calibrate(q, dice >= TAU)
+        theirs = min(controller.valid_predict_params, default=np.nan)
+        mine = thresholds.guaranteed_risk(dice, q, TAU).threshold
+        same += np.array_equal(mine, theirs, equal_nan=True)
+        # MAPIE rounds n * (k / n) up, now and then to k + 1: stricter, never laxer.
+        assert np.isnan(theirs) or theirs >= mine
+    assert same >= 8
+
+
+def test_conformal_risk_by_hand():
+    # 10 cases, 30 %: (missed + 1) / 11 <= 0.3 allows 2 missed.
+    choice = thresholds.conformal_risk(DICE, CONF, TAU, 0.3)
+    assert flagged(choice).tolist() == (CONF <= 2).tolist()
+    assert thresholds.conformal_risk(DICE, CONF, TAU, 0.46).threshold == -np.inf  # all 4 may be missed
+    assert flagged(thresholds.conformal_risk(DICE, CONF, TAU, 0.1)).tolist() == (CONF <= 6).tolist()
+    short = thresholds.conformal_risk(DICE, CONF, TAU, 0.05)
+    assert not short.possible and "10, 19 are needed" in short.message
+
+
+def test_neyman_pearson_by_hand():
+    # With 22 failed the promise of 10 % at 90 % takes them all; with 38 one may be left out.
+    for n, left in [(22, 0), (37, 0), (38, 1)]:
+        dice, q = np.r_[np.zeros(n), np.ones(5)], np.arange(n + 5.0)
+        choice = thresholds.neyman_pearson(dice, q, TAU)
+        assert flagged(choice, q).sum() == n - left
+    assert "4 failed, 22 failed are needed" in thresholds.neyman_pearson(DICE, CONF, TAU).message
+
+
+RULES = {
+    "guaranteed": lambda d, q, t: thresholds.guaranteed_risk(d, q, t),
+    "conformal": lambda d, q, t: thresholds.conformal_risk(d, q, t),
+    "neyman_pearson": lambda d, q, t: thresholds.neyman_pearson(d, q, t),
+}
+
+
+def test_guaranteed_risk_is_kept_in_nine_of_ten_draws():
+    result = thresholds.simulate(RULES["guaranteed"], cases=200, draws=300)
+    broken = (result["failed_of_accepted"] > 0.1).sum()
+    assert stats.binomtest(broken, 300, 0.1, "greater").pvalue > 0.01
+    assert result["coverage"].mean() > 0.3  # and not by accepting nothing
+
+
+def test_neyman_pearson_is_kept_in_nine_of_ten_draws():
+    result = thresholds.simulate(RULES["neyman_pearson"], cases=200, draws=300)
+    assert stats.binomtest((result["accepted_of_failed"] > 0.1).sum(), 300, 0.1, "greater").pvalue > 0.01
+
+
+def test_conformal_risk_is_kept_on_average_and_promises_something_else():
+    result = thresholds.simulate(RULES["conformal"], cases=200, draws=300)
+    assert 0.09 < result["accepted_and_failed"].mean() < 0.102
+    assert result["failed_of_accepted"].mean() > 0.12  # it is no bound on the failures among the accepted
+
+
+def test_a_threshold_without_a_promise_keeps_none():
+    result = thresholds.simulate(lambda d, q, t: thresholds.for_sensitivity(d, q, t, 0.9), cases=200, draws=100)
+    assert (result["accepted_of_failed"] > 0.1).mean() > 0.3
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_artefact_breaks_the_promise(rule):
+    column, level = {"guaranteed": ("failed_of_accepted", 0.1), "conformal": ("accepted_and_failed", 0.1),
+                     "neyman_pearson": ("accepted_of_failed", 0.1)}[rule]
+    clean, drifted = (thresholds.simulate(RULES[rule], 200, 60, drift) for drift in (0.0, 2.0))
+    assert drifted[column].mean() > 1.3 * level and clean[column].mean() < 1.1 * level
+
+
+def test_simulation_is_seeded():
+    a, b = (thresholds.simulate(RULES["conformal"], draws=5, seed=4) for _ in range(2))
+    assert a.equals(b)
+
+
+def test_simulated_rates_are_those_of_new_cases():
+    result = thresholds.simulate(lambda d, q, t: thresholds.Choice(0.4, ""), draws=1).iloc[0]
+    dice, q = draw(400_000, 0)
+    accepted, failed = q >= 0.4, dice < TAU
+    assert result["coverage"] == pytest.approx(0.6)
+    assert result["failed_of_accepted"] == pytest.approx(failed[accepted].mean(), abs=0.003)
+    assert result["accepted_and_failed"] == pytest.approx((failed & accepted).mean(), abs=0.003)
+    assert result["accepted_of_failed"] == pytest.approx(accepted[failed].mean(), abs=0.005)
+
+
+# ---------------------------------------------------------------- odd input
+
+
+def test_undefined_confidence_is_always_flagged():
+    q = CONF.copy()
+    q[9] = np.nan  # a good case without a score
+    for rule in (thresholds.for_coverage, thresholds.for_agreement, RULES["conformal"]):
+        choice = rule(DICE, q, TAU)
+        assert choice.possible and flagged(choice, q)[9]
+    assert "21 with a score" in thresholds.guaranteed_risk(np.ones(22), np.r_[np.arange(21), np.nan], TAU).message
+
+
+def test_a_tie_is_accepted_or_flagged_whole():
+    for rule in (thresholds.for_sensitivity, thresholds.for_coverage, thresholds.for_agreement):
+        assert len(set(flagged(rule(DICE, np.ones(10), TAU), np.ones(10)))) == 1
+
+
+@pytest.mark.parametrize("call, text", [
+    (lambda: thresholds.for_coverage([0.5, np.nan], [1, 2], TAU), "1 Dice missing"),
+    (lambda: thresholds.for_coverage([0.5], [1, 2], TAU), "one Dice and one confidence"),
+    (lambda: thresholds.for_coverage(DICE, CONF, TAU, 80), "coverage must lie between 0 and 1, got 80"),
+    (lambda: thresholds.for_cost(DICE, CONF, TAU, 0), "costs must be positive"),
+    (lambda: thresholds.guaranteed_risk(DICE, CONF, TAU, risk=10), "risk must lie between 0 and 1"),
+])
+def test_bad_input_is_refused(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
