@@ -186,6 +186,8 @@ def test_resampling_keeps_the_size_of_every_stratum():
     strata = np.array(["a", "b", "a", "b", "b"])
     drawn = failure.resample(strata, 50, seed=0)
     assert drawn.shape == (50, 5) and (strata[drawn] == strata).all()
+    missing = failure.resample(np.array(["a", None, "a", None], object), 50, seed=0)
+    assert (missing[:, [1, 3]] % 2 == 1).all() and (missing[:, [0, 2]] % 2 == 0).all()
 
 
 def frame(n=60):
@@ -223,6 +225,11 @@ def test_scoreboard_leaves_out_cases_without_truth():
     table = frame()
     table.loc[:4, "lesion_dice"] = np.nan
     assert failure.scoreboard(table, draws=20)["cases"].eq(55).all()
+
+
+def test_a_score_without_any_value_is_left_out_unless_asked_for():
+    table = frame().assign(predicted_dice_error=np.nan)
+    assert "predicted_dice_error" not in failure.scoreboard(table, draws=20).index
 
 
 def test_per_group_by_column_and_by_tertile():

@@ -346,3 +346,15 @@ def test_a_real_mask_against_itself_eroded(shared):
     eroded = ndimage.binary_erosion(lesion)
     assert 0.3 < scores.lesion_dice(eroded, lesion) < 0.9
     assert 1 <= scores.hd95_mm(eroded, lesion, image.header.get_zooms()) < 20
+
+
+def test_row_of_a_real_case_on_its_coarse_grid(shared):
+    from wmhqc.preprocess import prepare
+
+    folder = shared / "data" / "real" / "sub-tab01"
+    paths = [folder / f"sub-tab01_{kind}.nii.gz" for kind in ("T1w", "FLAIR", "lesion", "brainmask")]
+    case = prepare("sub-tab01", *paths, size=32)
+    assert np.prod(scores.grid_spacing(case)) == pytest.approx(case.voxel_mm3)
+    row = scores.row(case, monte_carlo(case.lesion > 0, case.lesion > 0))
+    assert row["lesion_dice"] == row["pairwise_dice"] == 1 and row["vs_uncertainty"] == 0 and row["hd95_mm"] == 0
+    assert 500 < row["brain_ml"] < 2000 and row["volume_ml"] == row["true_ml"] > 1

@@ -234,11 +234,12 @@ def bootstrap(statistic: Callable, *samples, strata=None, draws: int = 2000, lev
 
 def resample(strata, draws: int, seed: int) -> np.ndarray:
     """Row numbers (draws, N) of a bootstrap; `strata` is one label per row, or N for a single stratum."""
-    strata = np.zeros(strata) if np.isscalar(strata) else np.asarray(strata)
+    # A missing label is a stratum of its own.
+    codes = np.zeros(strata, int) if np.isscalar(strata) else pd.factorize(np.asarray(strata), use_na_sentinel=False)[0]
     rng = np.random.default_rng(seed)
-    drawn = np.empty((draws, len(strata)), int)
-    for stratum in pd.unique(pd.Series(strata)):
-        rows = np.flatnonzero(strata == stratum)
+    drawn = np.empty((draws, len(codes)), int)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
         drawn[:, rows] = rng.choice(rows, (draws, len(rows)))
     return drawn
 
@@ -255,7 +256,7 @@ def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "
     table : DataFrame
         One row per subject (a repeated `case` is refused: its copies are not independent).
     scores : list of column names, optional
-        Those of `CONFIDENCE` that the table has.
+        Default: those of `CONFIDENCE` that have a value in the table.
     tau : float
         Dice below which a case failed; 0.5 of `lesion_dice` is about 0.75 of `paper_dice`.
     strata : column name, optional
@@ -269,27 +270,32 @@ def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "
         MAE, bias and slope only for scores that are a Dice.
     """
     table = judged(table, dice)
-    scores = [name for name in CONFIDENCE if name in table] if scores is None else list(scores)
     d = table[dice].to_numpy(float)
     groups = None if strata is None else table[strata].to_numpy()
     volume = confidence(table, "volume_ml") if "volume_ml" in table else None
+    measures = {"auroc": lambda d, q: auroc(d, q, tau), "average_precision": lambda d, q: average_precision(d, q, tau),
+                "aurc": aurc, "excess_aurc": excess_aurc, "normalised_aurc": normalised_aurc, "augrc": augrc,
+                "pearson": pearson, "spearman": spearman}
+    of_dice = {"mae": mae, "bias": bias, "slope": slope}
+
+    def gain(d, q, volume):
+        return auroc(d, q, tau) - auroc(d, volume, tau)
+
+    def interval(label, measure, *samples):
+        values = bootstrap(measure, *samples, strata=groups, draws=draws, seed=seed)
+        return dict(zip([label, f"{label}_low", f"{label}_high"], values))
+
     rows = {}
-    for name in scores:
+    for name in _scores(table, scores):
         q = confidence(table, name)
-        row = {"cases": len(d), "undefined": int(np.isnan(q).sum())}
-        measures = dict(_with_tau(tau), **_MEASURES)
-        if name.startswith(("predicted_dice", "expected_dice")):
-            measures |= {"mae": mae, "bias": bias, "slope": slope}
-        for label, measure in measures.items():
-            row |= _interval(label, bootstrap(measure, d, q, strata=groups, draws=draws, seed=seed))
+        rows[name] = {"cases": len(d), "undefined": int(np.isnan(q).sum())}
+        is_dice = name.startswith(("predicted_dice", "expected_dice"))
+        for label, measure in (measures | of_dice if is_dice else measures).items():
+            rows[name] |= interval(label, measure, d, q)
         if volume is not None:
-            def gain(d, q, volume):
-                return auroc(d, q, tau) - auroc(d, volume, tau)
-            row |= _interval("auroc_gain", bootstrap(gain, d, q, volume, strata=groups, draws=draws, seed=seed))
-        rows[name] = row
+            rows[name] |= interval("auroc_gain", gain, d, q, volume)
     for name, q in {"random": np.zeros_like(d), "oracle": d}.items():
-        rows[name] = {"cases": len(d), "undefined": 0} | {
-            label: float(measure(d, q)) for label, measure in (_with_tau(tau) | _MEASURES).items()}
+        rows[name] = {"cases": len(d), "undefined": 0} | {label: float(f(d, q)) for label, f in measures.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
 
 
@@ -310,7 +316,7 @@ def per_group(table: pd.DataFrame, groups, scores=None, tau: float = 0.5, dice: 
     """
     labels = table[groups] if isinstance(groups, str) else pd.Series(np.asarray(groups), table.index)
     table = judged(table, dice)
-    scores = [name for name in CONFIDENCE if name in table] if scores is None else list(scores)
+    scores = _scores(table, scores)
     result = pd.DataFrame({
         label: {name: float(measure(part[dice].to_numpy(float), confidence(part, name), tau)) for name in scores}
         for label, part in table.groupby(labels.loc[table.index], observed=True)})
@@ -340,16 +346,9 @@ def judged(table: pd.DataFrame, dice: str = "lesion_dice") -> pd.DataFrame:
     return table[table[dice].notna()]
 
 
-_MEASURES = {"aurc": aurc, "excess_aurc": excess_aurc, "normalised_aurc": normalised_aurc, "augrc": augrc,
-             "pearson": pearson, "spearman": spearman}
-
-
-def _with_tau(tau: float) -> dict:
-    return {"auroc": lambda d, q: auroc(d, q, tau), "average_precision": lambda d, q: average_precision(d, q, tau)}
-
-
-def _interval(label: str, values: tuple) -> dict:
-    return dict(zip([label, f"{label}_low", f"{label}_high"], values))
+def _scores(table: pd.DataFrame, scores) -> list:
+    """The scores asked for, or all known ones that have a value in the table."""
+    return list(scores) if scores is not None else [s for s in CONFIDENCE if s in table and table[s].notna().any()]
 
 
 def _defined(confidence) -> np.ndarray:

@@ -130,7 +130,8 @@ def table1() -> pd.DataFrame:
 def dice_from_lesion_load() -> np.ndarray:
     """Dice predicted by a line on log lesion percent, fitted on the other four folds: the baseline."""
     cases = table()
-    load, dice, fold = np.log(cases["lesion_percent"].to_numpy()), cases["paper_dice"].to_numpy(), cases["fold"].to_numpy()
+    load, dice, fold = cases[["lesion_percent", "paper_dice", "fold"]].to_numpy().T
+    load = np.log(load)
     predicted = np.empty(len(cases))
     for f in np.unique(fold):
         predicted[fold == f] = np.polyval(np.polyfit(load[fold != f], dice[fold != f], 1), load[fold == f])

@@ -146,8 +146,9 @@ def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, delta: floa
     # The bound is at most `risk` just where so few failures had a chance of at most delta at that risk.
     shown = np.logical_and.accumulate(stats.binom.cdf(failed, accepted, risk) <= delta)
     if not shown[0]:
-        return Choice(math.nan, f"cannot be promised with this many cases: {failed[0]} of the {accepted[0]} most trusted "
-                                f"failed, {cases_needed(risk, delta, failed[0])} accepted are needed with {failed[0]} failed")
+        return Choice(math.nan, f"cannot be promised with this many cases: {failed[0]} of the {accepted[0]} most "
+                                f"trusted failed, {cases_needed(risk, delta, failed[0])} accepted are needed with "
+                                f"{failed[0]} failed")
     return _reached(dice, confidence, tau, steps[shown][-1])
 
 
@@ -176,7 +177,8 @@ def neyman_pearson(dice, confidence, tau: float, risk: float = 0.1, delta: float
     needed = cases_needed(risk, delta)
     failed = np.sort(confidence[dice < tau])
     if failed.size < needed:
-        return Choice(math.nan, f"cannot be promised with this many cases: {failed.size} failed, {needed} failed are needed")
+        return Choice(math.nan, f"cannot be promised with this many cases: {failed.size} failed, "
+                                f"{needed} failed are needed")
     # Chance that more than `risk` of the failed lie above the k-th: binomial tail (Tong et al., Prop. 1).
     k = np.arange(1, failed.size + 1)
     violation = stats.binom.sf(k - 1, failed.size, 1 - risk)
@@ -250,8 +252,9 @@ def _above(confidence: float) -> float:
 
 def _reached(dice, confidence, tau: float, threshold: float) -> Choice:
     c = confusion(dice, flag(_undefined(confidence), threshold), tau)
-    return Choice(float(threshold), f"validation: {c['flagged']} of {len(dice)} flagged, {c['tp']} of {c['tp'] + c['fn']} "
-                                    f"failed caught, {c['fn']} of {c['fn'] + c['tn']} accepted failed")
+    return Choice(float(threshold), f"validation: {c['flagged']} of {len(dice)} flagged, "
+                                    f"{c['tp']} of {c['tp'] + c['fn']} failed caught, "
+                                    f"{c['fn']} of {c['fn'] + c['tn']} accepted failed")
 
 
 def _best(dice, confidence, tau: float, value: Callable) -> Choice:
