@@ -1,5 +1,7 @@
 """The numbers behind the explorers, and the HTML that carries them."""
 
+import base64
+import gzip
 import json
 import re
 
@@ -98,3 +100,65 @@ def test_a_widget_shown_twice_has_two_ids():
 def test_bad_input_is_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
         explore.threshold(**{"table": table(), "score": "q", "confidence": 1, **change})
+
+
+def unpacked(widget):
+    """The levels (map, z, y, x) and masks (contour, z, y, x) that the page receives."""
+    nx, ny, nz = widget.maps["shape"]
+    data = np.frombuffer(gzip.decompress(base64.b64decode(widget.maps["data"])), np.uint8)
+    n = len(widget.maps["maps"]) * nx * ny * nz
+    bits = data[n:].reshape(len(widget.maps["contours"]), -1)
+    masks = np.unpackbits(bits, axis=1, count=nx * ny * nz)
+    return data[:n].reshape(-1, nz, ny, nx), masks.reshape(-1, nz, ny, nx).astype(bool)
+
+
+def test_slices_carry_the_maps_and_the_masks():
+    rng = np.random.default_rng(1)
+    image, mask = rng.random((5, 6, 7)), rng.random((5, 6, 7)) > 0.5
+    mask[:, :, 4] = True
+    widget = explore.slices({"image": image}, {"mask": mask}, {"image": "cividis"})
+    levels, masks = unpacked(widget)
+    assert np.array_equal(levels[0].T, np.round(63 * image / image.max()))
+    assert np.array_equal(masks[0].T, mask)
+    assert widget.slice == 4  # where the mask is largest
+
+
+def test_arrays_of_any_orientation_give_one_picture():
+    rng = np.random.default_rng(2)
+    ras = rng.random((4, 5, 6)).astype(np.float32)
+    lps = ras[::-1, ::-1]
+    slr = ras.transpose(2, 0, 1)[:, ::-1]  # S, L, A
+    first = explore.slices({"a": ras}, spacing=(1, 2, 3)).maps
+    assert explore.slices({"a": lps}, axes="LPS", spacing=(1, 2, 3)).maps == first
+    assert explore.slices({"a": slr}, axes="SLA", spacing=(3, 1, 2)).maps == first
+
+
+def test_large_maps_shrink_and_keep_their_form():
+    volume = np.zeros((128, 64, 32), np.float32)
+    volume[64:] = 1
+    widget = explore.slices({"a": volume}, {"m": volume > 0}, size=64)
+    assert widget.maps["shape"] == [64, 32, 16] and widget.maps["spacing"] == [2, 2, 2]
+    levels, masks = unpacked(widget)
+    assert levels[0, :, :, :31].max() == 0 and levels[0, :, :, 33:].min() == 63
+    assert np.array_equal(masks[0], levels[0] >= 32)
+
+
+def test_both_signs_share_one_scale():
+    volume = np.linspace(-2, 1, 64).reshape(4, 4, 4)
+    low, high = (explore.slices({"e": volume}, colors={"e": "diverging"}).maps["maps"][0][k] for k in ("low", "high"))
+    assert low == -high and high == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"volumes": {}}, "one map or more"),
+        ({"contours": {"m": np.zeros((2, 2, 2))}}, "one shape"),
+        ({"colors": {"a": "rainbow"}}, "rainbow"),
+        ({"colors": {"b": "grey"}}, "name of a map"),
+        ({"volumes": {"a": np.full((3, 3, 3), np.nan)}}, "NaN"),
+    ],
+)
+def test_bad_slices_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        explore.slices(**{"volumes": {"a": np.zeros((3, 3, 3))}, **change})

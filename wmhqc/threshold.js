@@ -159,13 +159,13 @@ function render({ model, el }) {
     cells[name] = html("data", { "data-name": name });
     metrics.append(html("div", {}, html("dt", {}, title, html("small", {}, meaning)), html("dd", {}, cells[name])));
   };
-  metric("sensitivity", "Sensitivity", "of the failures, sent to review");
-  metric("ppv", "PPV", "of those in review, failed");
-  metric("specificity", "Specificity", "of the good, used");
-  metric("npv", "NPV", "of the used, good");
-  metric("coverage", "Coverage", "of all cases, used");
+  metric("sensitivity", "Sensitivity", "of failures, reviewed");
+  metric("ppv", "PPV", "of reviewed, failed");
+  metric("specificity", "Specificity", "of good, used");
+  metric("npv", "NPV", "of used, good");
+  metric("coverage", "Coverage", "of all, used");
   metric("dice_before", "Mean Dice", "of all cases");
-  metric("dice_after", "Mean Dice", "of the used cases");
+  metric("dice_after", "Mean Dice", "of used cases");
 
   const summary = html("p", { class: "summary" });
   const live = html("div", { class: "spoken", role: "status", "aria-live": "polite" });

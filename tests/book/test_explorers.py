@@ -18,18 +18,22 @@ COUNTS = ("tp", "fp", "fn", "tn", "kept", "flagged")
 RATIOS = ("sensitivity", "ppv", "specificity", "npv", "coverage", "dice_before", "dice_after")
 
 
+def write(path, *widgets):
+    body = "".join(widget.to_html() for widget in widgets)
+    path.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Explorers</title><body><main><h1>Explorers</h1>{body}</main></body></html>",
+        encoding="utf-8",
+    )
+    return path.as_uri()
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """A page with two explorers, one for each direction of a score."""
     first = explore.threshold(UP, "q", confidence=1, threshold=0.4, label="Score <b>&</b> more")
     second = explore.threshold(DOWN, "vs", confidence=-1, label="VS (mm³·bit)")
-    path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Explorers</title><body><main><h1>Explorers</h1>{first.to_html()}{second.to_html()}</main></body></html>",
-        encoding="utf-8",
-    )
-    return path.as_uri()
+    return write(tmp_path_factory.mktemp("page") / "page.html", first, second)
 
 
 def compare(root, table, score, confidence):
@@ -132,6 +136,7 @@ def test_a_screen_reader_hears_the_result(page, file):
 
 def test_page_is_accessible_narrow_and_quiet(page, file):
     assert check_page(page, file) == []
+    assert accessibility(page, ".wmhqc") == []
 
 
 @pytest.mark.parametrize("width", [360, 768, 1920])
@@ -146,6 +151,70 @@ def test_dark_theme_is_dark(page, file):
     light = "getComputedStyle(document.querySelector('.wmhqc')).backgroundColor.match(/[0-9.]+/g).map(Number)"
     assert max(page.evaluate(light)) < 60
     assert accessibility(page) == []
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A page with a slice explorer: on slice z, a block of size z + 1 in the right anterior corner."""
+    volume = np.zeros((20, 24, 8), np.float32)
+    for z in range(8):
+        volume[-2 * (z + 1) :, -2 * (z + 1) :, z] = 1
+    widget = explore.slices(
+        {"Image": volume, "Entropy (bit)": volume, "Error": -volume},
+        {"Prediction": volume > 0, "Lesion": np.roll(volume > 0, 1, 2)},
+        {"Entropy (bit)": "cividis", "Error": "diverging"},
+        caption="Synthetic blocks",
+    )
+    widget.slice = 3
+    return write(tmp_path_factory.mktemp("pictures") / "page.html", widget)
+
+
+PIXEL = """([map, x, y]) => {
+  const canvas = document.querySelectorAll('.wmhqc canvas')[map];
+  const copy = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(canvas, -Math.floor(x * canvas.width), -Math.floor(y * canvas.height));
+  return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}"""
+
+
+def test_the_patients_right_is_left_and_anterior_is_up(watched, pictures):
+    page, problems = watched
+    page.goto(pictures)
+    page.wait_for_function("document.querySelector('.wmhqc').dataset.slice === '3'")
+    corners = {(x, y): page.evaluate(PIXEL, [0, x, y]) for x in (0.15, 0.85) for y in (0.15, 0.85)}
+    assert corners.pop((0.15, 0.15)) == [255, 255, 255]
+    assert all(colour == [0, 0, 0] for colour in corners.values())
+    red, _, blue = page.evaluate(PIXEL, [2, 0.15, 0.15])
+    assert blue > 200 > red  # below zero: blue
+    assert page.get_by_text("the patient’s right (R) is on the left").count() == 1
+    assert not problems
+
+
+def test_slices_by_keyboard_outlines_by_button_values_by_pointer(watched, pictures):
+    page, problems = watched
+    page.goto(pictures)
+    root = page.locator(".wmhqc")
+    page.wait_for_function("document.querySelector('.wmhqc').dataset.slice === '3'")
+    slider = root.locator("input")
+    slider.press("Home")
+    assert root.get_attribute("data-slice") == "0" and page.evaluate(PIXEL, [0, 0.3, 0.25]) == [0, 0, 0]
+    slider.press("End")
+    assert root.get_attribute("data-slice") == "7" and page.evaluate(PIXEL, [0, 0.3, 0.25]) == [255, 255, 255]
+    assert root.get_by_role("img", name="Image, axial slice 8 of 8").count() == 1
+    shown = "document.querySelector('.wmhqc canvas').toDataURL()"
+    before = page.evaluate(shown)
+    button = root.get_by_role("button", name="Prediction")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false" and page.evaluate(shown) != before
+    box = root.locator("canvas").first.bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
+    assert [value.text_content() for value in root.locator(".reading").all()] == ["1", "1", "−1"]
+    assert not problems
+
+
+def test_slice_page_is_accessible_narrow_and_quiet(page, pictures):
+    assert check_page(page, pictures) == []
+    assert accessibility(page, ".wmhqc") == []
 
 
 def test_checks_can_fail(page, tmp_path):
