@@ -247,7 +247,8 @@ def test_row_of_a_table(tmp_path):
 
 @pytest.mark.parametrize("case", ["sub-ms17p19", "sub-tab04"])
 def test_real_patient(shared, case):
-    paths = [shared / "data" / "real" / case / f"{case}_{part}.nii.gz" for part in ("T1w", "FLAIR", "lesion", "brainmask")]
+    folder = shared / "data" / "real" / case
+    paths = [folder / f"{case}_{part}.nii.gz" for part in ("T1w", "FLAIR", "lesion", "brainmask")]
     prepared = preprocess.prepare(case, *paths, size=64)
     lesion = nib.load(paths[2])
     before = lesion.get_fdata() > 0

@@ -167,6 +167,7 @@ _UNET = {
     "up32": (2, 2), "up16": (2, 1), "up8": (2, 0),
     "head32": (3, 2), "head16": (3, 1), "head8": (3, 0), "output": (4, 0),
 }
+_HALF = 0.4  # half the edge of a box; boxes stand one apart
 
 
 def architecture(model):
@@ -187,48 +188,50 @@ def architecture(model):
     from matplotlib.patches import FancyBboxPatch
 
     blocks, edges = _blocks(model)
-    unet = "down64" in blocks
-    place = _UNET if unet else {name: (i, 0) for i, name in enumerate(blocks)}
-    columns, rows = (1 + max(xy[i] for xy in place.values()) for i in (0, 1))
-    wide, high = 2.5, 2.05
-    figure, axis = plt.subplots(figsize=(wide * columns, high * rows + 0.3), facecolor="white")
+    place = _UNET if "down64" in blocks else {name: (i, 0) for i, name in enumerate(blocks)}
+    columns, rows = (1 + max(at[i] for at in place.values()) for i in (0, 1))
+    figure, axis = plt.subplots(figsize=(2.5 * columns, 2.05 * rows + 0.3), facecolor="white")
     axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axis.axis("off")
-    half_x, half_y = 0.4, 0.4
     for name, block in blocks.items():
         x, y = place[name]
-        box = FancyBboxPatch(
-            (x - half_x, y - half_y), 2 * half_x, 2 * half_y, boxstyle="round,pad=0,rounding_size=0.05",
+        axis.add_patch(FancyBboxPatch(
+            (x - _HALF, y - _HALF), 2 * _HALF, 2 * _HALF, boxstyle="round,pad=0,rounding_size=0.05",
             facecolor=block["colour"], edgecolor="#222222", linewidth=2.4 if block["dropout"] else 0.8,
-        )
-        axis.add_patch(box)
-        axis.text(x, y - half_y + 0.06, re.sub(r"(\d)", r" \1", name, count=1), ha="center", va="top", fontsize=12, weight="bold")
+        ))
+        title = re.sub(r"(\d)", r" \1", name, count=1)
+        axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", fontsize=12, weight="bold")
         axis.text(x, y + 0.02, "\n".join(block["layers"]), ha="center", va="center", fontsize=9.5, linespacing=1.15)
-        axis.text(x, y + half_y - 0.05, block["shape"], ha="center", va="bottom", fontsize=11)
+        axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=11)
     for start, stop in edges:
-        (x0, y0), (x1, y1) = place[start], place[stop]
-        skip = start in ("stem", "down16", "down32") and stop.startswith("up")
-        if y0 == y1:
-            ends = (x0 + half_x, y0), (x1 - half_x, y1)
-        elif x0 == x1:
-            up = np.sign(y1 - y0)
-            ends = (x0, y0 + up * half_y), (x1, y1 - up * half_y)
-        else:  # to and from the bottom of the U
-            ends = ((x0, y0 + half_y), (x1 - half_x, y1)) if y1 > y0 else ((x0 + half_x, y0), (x1, y1 + half_y))
-        axis.annotate("", ends[1], ends[0], arrowprops={
-            "arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0,
-            "linestyle": "dashed" if skip else "solid",
-            "connectionstyle": "arc3" if y0 == y1 or x0 == x1 else
-                               ("angle,angleA=90,angleB=0" if y1 > y0 else "angle,angleA=0,angleB=90"),
-        })
+        _arrow(axis, place[start], place[stop])
     figure.subplots_adjust(0, 0, 1, 1)
     return _closed(figure)
+
+
+def _arrow(axis, start: tuple, stop: tuple) -> None:
+    """An arrow from box to box: straight, or round the corner at the bottom of the U."""
+    (x0, y0), (x1, y1) = start, stop
+    down, path = np.sign(y1 - y0), "arc3"
+    if y0 == y1:
+        ends = (x0 + _HALF, y0), (x1 - _HALF, y1)
+    elif x0 == x1:
+        ends = (x0, y0 + down * _HALF), (x1, y1 - down * _HALF)
+    elif down > 0:
+        ends, path = ((x0, y0 + _HALF), (x1 - _HALF, y1)), "angle,angleA=90,angleB=0"
+    else:
+        ends, path = ((x0 + _HALF, y0), (x1, y1 + _HALF)), "angle,angleA=0,angleB=90"
+    skip = y0 == y1 and x1 - x0 > 1
+    axis.annotate("", ends[1], ends[0], arrowprops={
+        "arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0,
+        "linestyle": "dashed" if skip else "solid", "connectionstyle": path,
+    })
 
 
 def _blocks(model) -> tuple[dict, list]:
     """Blocks of a network by name, with their layers as text, and the edges between blocks.
 
-    A layer belongs to the block its name begins with; one without such a name (an addition)
+    A layer belongs to the block its name begins with; another (an addition, say)
     belongs to the block of its last input.
     """
     names = ("stem", "down", "up", "head", "output", "conv", "flatten", "dice")
@@ -241,10 +244,8 @@ def _blocks(model) -> tuple[dict, list]:
             given = f"input {_shape(layer.output.shape[1:])}"
             continue
         block = layer.name.split("_")[0]
-        if not block.startswith(names) and inputs:
-            block = block_of.get(inputs[-1], block)
-        if layer.name.startswith("leaky") or layer.name.startswith("pool"):
-            block = block_of[inputs[0]]
+        if not block.startswith(names):
+            block = block_of[inputs[-1]]
         block_of[layer.name] = block
         entry = blocks.setdefault(block, {"layers": [], "dropout": False})
         entry["layers"].append(_words(layer, kind))
@@ -469,7 +470,8 @@ def risk_coverage(table: pd.DataFrame, scores, dice: str = "lesion_dice"):
                        line={"color": GREY, "width": 1})
     figure.add_scatter(x=[0, 1], y=[risk.mean()] * 2, mode="lines", name="chance",
                        line={"color": GREY, "width": 1, "dash": "dot"})
-    alt = f"Risk-coverage curves of {len(cases)} cases. Area under the curve: {', '.join(areas)}; chance {risk.mean():.3f}."
+    areas.append(f"chance {risk.mean():.3f}")
+    alt = f"Risk-coverage curves of {len(cases)} cases. Area under the curve: {', '.join(areas)}."
     return _plain(figure, "Risk and coverage", "coverage: share of cases kept", "risk: mean of 1 − Dice", alt)
 
 

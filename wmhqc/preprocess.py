@@ -250,14 +250,16 @@ def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:
     return f"{name} {image.get_filename() or '(in memory)'}"
 
 
-def _open(case: str, name: str, image):
+def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
     if not hasattr(image, "affine"):
+        from wmhqc.cohort import load
+
         try:
-            image = nib.load(image)
+            image = load(image)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{case}: {name} {image} does not exist") from error
-        except nib.filebasedimages.ImageFileError as error:
-            raise ValueError(f"{case}: {name} {image} is not an image that nibabel can read: {error}") from error
+            raise FileNotFoundError(f"{case}: {name} {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{case}: {name} {error}") from error
     if len(image.shape) < 3 or np.prod(image.shape[3:]) != 1:
         raise ValueError(f"{case}: {_label(name, image)} has shape {image.shape}; expected one 3-D image")
     return image
@@ -280,14 +282,12 @@ def _check_grid(case: str, name: str, image, scan) -> None:
 
 
 def _array(case: str, name: str, image) -> np.ndarray:
-    try:
-        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{case}: {_label(name, image)} cannot be read, is it complete? ({error})") from error
-    if array.dtype.kind == "f":
-        bad = int(np.count_nonzero(~np.isfinite(array)))
-        if bad:
-            raise ValueError(f"{case}: {_label(name, image)} has {bad} NaN or infinite voxels; replace them (by 0 outside the brain)")
+    array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    bad = np.count_nonzero(~np.isfinite(array)) if array.dtype.kind == "f" else 0
+    if bad:
+        raise ValueError(
+            f"{case}: {_label(name, image)} has {bad} NaN or infinite voxels; replace them (by 0 outside the brain)"
+        )
     return array
 
 
