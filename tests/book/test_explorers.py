@@ -229,3 +229,36 @@ def test_checks_can_fail(page, tmp_path):
     text = "\n".join(check_page(page, bad.as_uri()))
     for part in ("outside request", "missing file", "console: oh", "script error: no", "did not start", "sideways", "axe image-alt"):
         assert part in text, part
+
+
+@pytest.mark.parametrize("kind", ["threshold", "slices"])
+def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
+    """anywidget imports `_esm` as a module; Python then moves the slider through the model."""
+    widget, name, value = {
+        "threshold": (explore.threshold(UP, "q", confidence=1), "value", 0.25),
+        "slices": (explore.slices({"Image": np.ones((4, 4, 4))}), "slice", 1),
+    }[kind]
+    page, problems = watched
+    page.goto(write(tmp_path / "empty.html"))
+    state = {key: getattr(widget, key) for key in ("value", "tau", "cases", "slice", "maps") if widget.has_trait(key)}
+    moved = page.evaluate(
+        """async ([esm, state, name, value]) => {
+          const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));
+          const heard = {};
+          const model = {
+            get: (key) => state[key], set: (key, value) => { state[key] = value; }, save_changes() {},
+            on: (event, call) => { heard[event] = call; }, off: (event) => { delete heard[event]; },
+          };
+          const el = document.body.appendChild(document.createElement('div'));
+          const leave = module.default.render({ model, el });
+          await new Promise((done) => setTimeout(done, 200));
+          state[name] = value;
+          heard['change:' + name]();
+          const shown = el.querySelector('.wmhqc').dataset[name];
+          leave();
+          return [shown, Object.keys(heard).length];
+        }""",
+        [str(widget._esm), state, name, value],
+    )
+    assert float(moved[0]) == value and moved[1] == 0
+    assert not problems
