@@ -26,6 +26,7 @@ from wmhqc import cohort
 
 COMMIT = "65704901f60650824565aa5a4818611aa89716f4"
 MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}/"
+MANIFEST = Path(__file__).parent / "data" / "ms17_manifest.tsv"
 #: A server slower than this (bytes per second) counts as out of order.
 MIN_SPEED = 10_000
 ATTEMPTS = 3
@@ -100,7 +101,8 @@ def fetch_ms17(
                 continue
             _brain_mask(folder, patient)
     if absent:
-        warnings.warn(f"MS17: {base_url} does not have patient {', '.join(absent)}", stacklevel=2)
+        count = f"{len(absent)} of {manifest['patient'].nunique()} patients"
+        warnings.warn(f"{base_url} does not have {count}: {', '.join(absent)}", stacklevel=2)
     return _table(folder, [patient for patient in manifest["patient"].unique() if patient not in absent])
 
 
@@ -193,8 +195,7 @@ def _base(base_url: str | None) -> str:
 
 
 def _manifest(patients=None) -> pd.DataFrame:
-    path = Path(__file__).parent / "data" / "ms17_manifest.tsv"
-    manifest = pd.read_csv(path, sep="\t", comment="#", dtype=str)
+    manifest = pd.read_csv(MANIFEST, sep="\t", comment="#", dtype=str)
     if patients is None:
         return manifest
     wanted = [f"{int(patient):02d}" for patient in patients]
@@ -282,7 +283,7 @@ def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
                 problem = str(error)
             if attempt < ATTEMPTS:
                 time.sleep(0.5 * attempt)
-        raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times; try again later or give another address (WMHQC_MS17_URL)")
+        raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times; {ADVICE}")
 
     logger = pooch.get_logger()
     level = logger.level
@@ -296,6 +297,9 @@ def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
         raise _write_error(error, path) from error
     finally:
         logger.setLevel(level)
+
+
+ADVICE = "check the network, or give another address (WMHQC_MS17_URL)"
 
 
 class _Broken(Exception):
@@ -327,15 +331,14 @@ def _transfer(url: str, partial: str, timeout: float) -> None:
                     size += len(block)
                     seconds = time.monotonic() - start
                     if seconds > timeout and size < MIN_SPEED * seconds:
-                        raise ConnectionError(f"{url}: the server is too slow ({size} bytes in {seconds:.0f} s); try again later")
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        raise ConnectionError(f"{url}: no answer within {timeout:g} s; check the connection, or give another address (WMHQC_MS17_URL)") from error
-    except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
-        if size or "RemoteDisconnected" in str(error) or "reset" in str(error):
+                        raise ConnectionError(f"{url}: the server is too slow ({size} bytes in {seconds:.0f} s); {ADVICE}")
+    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        raise ConnectionError(f"{url}: no answer within {timeout:g} s; {ADVICE}") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionResetError) as error:
+        if size or isinstance(error, ConnectionResetError) or "Connection aborted" in str(error):
             raise _Broken(f"the connection broke off after {size} bytes") from error
-        raise ConnectionError(f"no connection to {urlsplit(url).netloc}; check the network, or give another address (WMHQC_MS17_URL)") from error
-    except requests.RequestException as error:
-        raise ConnectionError(f"{url}: {error}") from error
+        server = urlsplit(url).netloc
+        raise ConnectionError(f"no connection to {server} ({type(error).__name__}); {ADVICE}") from error
 
 
 def _write_error(error: OSError, path: Path) -> OSError:
