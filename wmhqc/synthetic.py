@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-RECIPE = 3  # raise it with every change of the images, so that old files are not mistaken for new
+RECIPE = 5  # raise it with every change of the images, so that old files are not mistaken for new
 
 
 class Site(NamedTuple):
@@ -134,6 +134,13 @@ def _site(name: str) -> Site:
     return COMPOSITION[name]
 
 
+def _size(site: Site, voxel: tuple[float, float, float] | None) -> np.ndarray:
+    size = np.maximum(site.voxel, FINEST) if voxel is None else np.asarray(voxel, float)
+    if size.shape != (3,) or not ((size >= 0.5) & (size <= 10)).all():
+        raise ValueError(f"voxel must be three sizes from 0.5 to 10 mm, got {voxel!r}")
+    return size
+
+
 def _generator(seed: int, name: str) -> np.random.Generator:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
@@ -144,13 +151,12 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 
 class Anatomy(NamedTuple):
-    """Maps of the template on its 1 mm grid, float32."""
+    """Maps of the atlas on its 1 mm grid, float32. Grey matter is what is neither white nor fluid."""
 
-    grey: np.ndarray
     white: np.ndarray
     fluid: np.ndarray
     depth: np.ndarray  # mm from the wall of the lateral ventricles, negative inside
-    brain: np.ndarray
+    brain: np.ndarray  # 0..1; the 0.5 surface is the border
     origin: np.ndarray  # MNI position of voxel (0, 0, 0), mm
 
 
@@ -180,10 +186,10 @@ def _anatomy() -> Anatomy:
     # grey map takes for a thin sheet of grey. Only grey that is thick (the caudate) is kept.
     thick = ndimage.gaussian_filter(ndimage.binary_opening(grey > 0.5, iterations=3).astype(np.float32), 1)
     sheet = np.where(depth < 5, grey * (1 - np.clip(2 * thick, 0, 1)), 0)
-    grey, white = grey - sheet, white + np.where(depth > 0.5, sheet, 0)
+    white = white + np.where(depth > 0.5, sheet, 0)
     fluid = fluid + np.where(depth <= 0.5, sheet, 0)
-    brain = ndimage.gaussian_filter(brain, 2)  # its 0.5 surface is the border, without steps
-    return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (grey, white, fluid, depth, brain)), origin)
+    brain = ndimage.gaussian_filter(brain, 2)  # a border without steps
+    return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (white, fluid, depth, brain)), origin)
 
 
 def _spline(points: int, step: float) -> np.ndarray:
@@ -271,17 +277,17 @@ def _tissue(rng: np.random.Generator, where: np.ndarray, spacing: np.ndarray) ->
     brain = edge > 0.5
     at = where[:, brain]
     mni = at + atlas.origin[:, None].astype(np.float32)
-    maps = [ndimage.map_coordinates(m, at, order=1) for m in (atlas.grey, atlas.white, atlas.fluid, atlas.depth)]
-    case = Tissue(brain, spacing, mni, *maps)
+    white, fluid, depth = (ndimage.map_coordinates(m, at, order=1) for m in (atlas.white, atlas.fluid, atlas.depth))
+    case = Tissue(brain, spacing, mni, 1 - white - fluid, white, fluid, depth)
     # An average brain is blurred. Sharpening with noise gives each case a cortex of its own;
     # `sulci` opens the fluid between the folds (atrophy).
-    power, sulci = rng.uniform(2.0, 2.6), rng.uniform(1.5, 4.5)
-    folds = [np.exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) for sd in (0.25, 0.45)]
-    grey, white, fluid = (np.clip(m, 0, 1) ** np.float32(power) for m in maps[:3])
-    white *= folds[0]
-    fluid *= folds[1] * np.float32(sulci**power)
-    total = grey + white + fluid + np.float32(1e-6)
-    return case._replace(grey=grey / total, white=white / total, fluid=fluid / total)
+    power, sulci = np.float32(rng.uniform(2.0, 2.6)), np.float32(rng.uniform(1.5, 4.5))
+    parts = []
+    for fraction, gain, sd in ((case.grey, 1, 0), (white, 1, 0.25), (fluid, sulci, 0.45)):
+        noise = np.exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) if sd else 1
+        parts.append((gain * np.clip(fraction, 0, 1)) ** power * noise)
+    total = sum(parts) + np.float32(1e-6)
+    return case._replace(grey=parts[0] / total, white=parts[1] / total, fluid=parts[2] / total)
 
 
 def _horns(y: np.ndarray) -> np.ndarray:
@@ -314,7 +320,6 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     wanted = np.clip(rng.beta(2, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
     while wanted > 0:
         volume = min(np.exp(rng.normal(np.log(median), 1.15)), 1.2 * wanted + 4)  # mm^3
-        wanted -= volume
         centre = np.array(np.unravel_index(voxels[np.searchsorted(chance, rng.random() * chance[-1])], shape))
         axes = np.exp(rng.normal(0, 0.3, 3))
         radii = (0.75 / np.pi * volume) ** (1 / 3) * axes / np.prod(axes) ** (1 / 3)
@@ -327,6 +332,8 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
         distance = np.sqrt((np.tensordot(turn, offset, (1, 0)) ** 2).sum(0))  # 1 = border
         score = radii.min() * (1.1 - distance + 0.3 * ragged[part]) / fuzz
         value = room[part] / (1 + np.exp(-np.clip(4 * score, -30, 30)))
+        grown = np.count_nonzero((value > 0.5) & (soft[part] <= 0.5)) * voxel
+        wanted -= max(grown, 0.2 * volume)  # the second, so that it ends where there is no room
         bright[part] = np.where(value > soft[part], np.exp(rng.normal(0, 0.2)), bright[part])
         soft[part] = np.maximum(soft[part], value)
 
@@ -461,9 +468,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     info = _site(site)
     if len(case) < 3 or not case[-2:].isdigit():
         raise ValueError(f"case must end in a two-digit number, such as sub-synutr03, got {case!r}")
-    size = np.maximum(info.voxel, FINEST) if voxel is None else np.asarray(voxel, float)
-    if size.shape != (3,) or not (np.isfinite(size).all() and (size >= 0.5).all() and (size <= 10).all()):
-        raise ValueError(f"voxel must be three sizes from 0.5 to 10 mm, got {voxel!r}")
+    size = _size(info, voxel)
     rng = _generator(seed, f"{site}/{case}")
     fault = str(rng.choice(FAULTS)) if rng.random() < DEGRADED_SHARE else ""
 
@@ -531,9 +536,12 @@ def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dic
             found = {}
         if found.get("made_with") == made_with:
             return found["facts"]
+    from threadpoolctl import threadpool_limits
+
     (folder / case).mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)  # the note is written last: a case without it is not complete
-    made = make_case(case, site, seed, voxel)
+    with threadpool_limits(1):  # the matrices are small: more threads cost twice the time
+        made = make_case(case, site, seed, voxel)
     for key, path in files.items():
         # a fixed time in the gzip header: the same case gives the same bytes
         _write(path, gzip.compress(getattr(made, key).to_bytes(), compresslevel=1, mtime=0))
@@ -577,7 +585,7 @@ def make_cohort(folder: str | os.PathLike, cases: int = 105, seed: int = 0, jobs
     if isinstance(jobs, bool) or not isinstance(jobs, (int, np.integer)) or jobs < 1:
         raise ValueError(f"jobs must be a whole number >= 1, got {jobs!r}")
     table = members(cases)
-    _generator(seed, "")  # refuses a bad seed before anything is written
+    _generator(seed, ""), _size(COMPOSITION["MS15"], voxel)  # bad ones are refused before anything is written
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder must be a folder, but {folder} is a file")
