@@ -30,6 +30,8 @@ MANIFEST = Path(__file__).parent / "data" / "ms17_manifest.tsv"
 #: A server slower than this (bytes per second) counts as out of order.
 MIN_SPEED = 10_000
 ATTEMPTS = 3
+#: Seconds before the second attempt, twice as many before the third.
+PAUSE = 0.5
 
 
 class MissingFile(FileNotFoundError):
@@ -282,7 +284,7 @@ def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
             except _Broken as error:
                 problem = str(error)
             if attempt < ATTEMPTS:
-                time.sleep(0.5 * attempt)
+                time.sleep(PAUSE * attempt)
         raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times; {ADVICE}")
 
     logger = pooch.get_logger()
