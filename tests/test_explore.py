@@ -162,3 +162,13 @@ def test_both_signs_share_one_scale():
 def test_bad_slices_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         explore.slices(**{"volumes": {"a": np.zeros((3, 3, 3))}, **change})
+
+
+def test_the_direction_of_a_known_score_is_looked_up():
+    from wmhqc.scores import CONFIDENCE
+
+    score, confidence = next(iter(CONFIDENCE.items()))
+    widget = explore.threshold(table().rename(columns={"q": score}), score)
+    assert widget.cases["confidence"] == confidence
+    with pytest.raises(ValueError, match="must be"):
+        explore.threshold(table(), "q")

@@ -13,15 +13,13 @@
     document.head.append(script);
   }));
 
-  // The template gives way to the page's colours; what the figure itself sets stays.
+  // Ground, ink, margins and width are the page's; the rest is as the figure sets it.
   function themed() {
     const dark = page.dataset.theme === "dark";
     const ink = dark ? "#e6eaf0" : "#1b2430", line = dark ? "#39424e" : "#d9dee5";
     const layout = structuredClone(figure.layout);
     const base = ((layout.template ??= {}).layout ??= {});
     Object.assign(base, {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { ...base.font, color: ink, size: 14, family: getComputedStyle(place).fontFamily },
       hoverlabel: { bgcolor: dark ? "#262d36" : "#ffffff", bordercolor: line, font: { color: ink } },
       colorway: dark
         ? ["#74b7f2", "#ffa45c", "#5fd0b0", "#e39ad0", "#e3d26f", "#b9c2cd"]
@@ -29,13 +27,19 @@
     });
     const axes = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))]);
     for (const axis of axes) {
-      base[axis] = { ...base[axis], gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
+      base[axis] = { ...base[axis], gridcolor: line, zerolinecolor: line, zerolinewidth: 1, linecolor: line, automargin: true };
     }
     const narrow = place.clientWidth < 520;
-    base.margin = narrow ? { l: 48, r: 12, t: 40, b: 48 } : { l: 60, r: 24, t: 48, b: 56 };
-    base.legend = narrow ? { orientation: "h", y: -0.25 } : base.legend;
+    if (narrow) base.legend = { orientation: "h", y: -0.25 };
+    if (typeof layout.title === "string") layout.title = { text: layout.title };
+    if (layout.title) Object.assign(layout.title, { x: 0, xref: "container", pad: { l: 8 }, font: { size: narrow ? 14 : 17 } });
     if (matchMedia("(pointer: coarse)").matches) layout.dragmode ??= false; // a finger scrolls the page
-    return { ...layout, autosize: true, width: undefined };
+    return {
+      ...layout, autosize: true, width: undefined,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: narrow ? { l: 48, r: 12, t: 44, b: 48 } : { l: 60, r: 24, t: 52, b: 56 },
+      font: { size: 14, ...layout.font, color: ink, family: getComputedStyle(place).fontFamily },
+    };
   }
 
   const draw = () => window.Plotly.react(place, figure.data, themed(), { displayModeBar: false, responsive: true });

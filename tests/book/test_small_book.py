@@ -41,7 +41,8 @@ explore.threshold(table, "q", confidence=-1, threshold=0.5)
 ```
 
 ```{code-cell} ipython3
-go.Figure(go.Scatter(x=table["q"], y=table["lesion_dice"], mode="markers"), {"meta": {"alt": "Synthetic cases"}})
+layout = {"meta": {"alt": "Synthetic cases"}, "title": "Cases", "paper_bgcolor": "white", "font": {"color": "#222222"}}
+go.Figure(go.Scatter(x=table["q"], y=table["lesion_dice"], mode="markers"), layout)
 ```
 """
 
