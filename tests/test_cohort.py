@@ -412,6 +412,13 @@ def test_thousands_of_problems_stay_readable(tmp_path):
 # ---------------------------------------------------------------- contrast
 
 
+def test_a_symmetric_mask_is_not_called_mirrored(tmp_path):
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[8:16, 10:16, 8:14] = 1
+    flair = TOY["brainmask"] * np.float32(100) + 50 * lesion.astype(np.float32)
+    assert problems(cohort.from_folder(case(tmp_path, lesion=lesion, FLAIR=flair))) == []
+
+
 def test_contrast_known_values():
     mask = np.zeros((20, 20, 20), bool)
     mask[8:12, 8:12, 8:12] = True

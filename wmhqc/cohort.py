@@ -56,8 +56,8 @@ MIN_CONTRAST = 0.7
 SURROUNDINGS_MM = (2.0, 6.0)
 #: A larger part of the lesions outside the brain mask is a mistake.
 MAX_OUTSIDE = 0.1
-#: Two images whose voxels correlate more than this are the same scan.
-SAME_IMAGE = 0.9999
+#: Two images whose voxels correlate more than this are the same scan (different patients: below 0.9).
+SAME_IMAGE = 0.999
 
 
 class CohortError(ValueError):
@@ -277,7 +277,10 @@ def read_ms17(folder) -> pd.DataFrame:
     has no skull and no brain mask; MNI counts if both are there. Raw images are left out.
     """
     def row(file: Path, match: re.Match) -> dict:
-        known = {"patient": match["id"], "case": f"sub-ms17p{match['id']}", "database": "MS17", "site": "Ljubljana", "flair": str(file)}
+        known = {
+            "case": f"sub-ms17p{match['id']}", "patient": match["id"],
+            "database": "MS17", "site": "Ljubljana", "flair": str(file),
+        }
         if "_regtoMNI" in file.name:
             stem = "N4_noneck_reduced_winsor_regtoFLAIR"
             return known | {
@@ -358,7 +361,8 @@ def load(path) -> nib.spatialimages.SpatialImage:
         image = kind.from_bytes(content)
         array = np.asanyarray(image.dataobj)
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged, or not compressed although named .gz ({error}); get the file again") from error
+        problem = "is damaged, or not compressed although named .gz"
+        raise ValueError(f"{path} {problem} ({error}); get the file again") from error
     except (EOFError, OSError) as error:
         raise ValueError(f"{path} is truncated ({error}); get the file again") from error
     except Exception as error:  # nibabel raises many kinds
@@ -416,7 +420,8 @@ def _binary(image, rule: str) -> np.ndarray:
     if rule == "label > 0":
         return array > 0
     if rule not in ("", "union", "intersection"):
-        raise ValueError(f"lesion_rule {rule!r} is unknown; expected empty, 'label 1', 'label > 0', 'union' or 'intersection'")
+        known = "empty, 'label 1', 'label > 0', 'union' or 'intersection'"
+        raise ValueError(f"lesion_rule {rule!r} is unknown; expected {known}")
     top = array.max()
     if not ((array == 0) | (array == top)).all() or top < 0:
         few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
@@ -580,7 +585,8 @@ def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> lis
         values = [f"{contrast(by_header, array, brain, flair.affine):.2f} where its header puts it"]
         if mask.shape == array.shape:
             values.append(f"{contrast(mask, array, brain, flair.affine):.2f} with the header of the FLAIR")
-        return [(f"is not on the grid of the FLAIR ({apart}); contrast {', '.join(values)} (right: above 0.9)", RESAMPLE)]
+        read = f"contrast {', '.join(values)} (right: above 0.9)"
+        return [(f"is not on the grid of the FLAIR ({apart}); {read}", RESAMPLE)]
 
     problems = []
     outside = np.count_nonzero(mask & ~brain) / np.count_nonzero(mask)
@@ -590,11 +596,13 @@ def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> lis
     value = _brighter(array, brain, mask, around)
     flips = {axes: _brighter(array, brain, mask, around, axes) for axes in FLIPS}
     axes = max(flips, key=lambda axes: np.nan_to_num(flips[axes]))
-    if flips[axes] >= MIN_CONTRAST and not value > flips[axes]:
+    if flips[axes] >= MIN_CONTRAST and flips[axes] > np.nan_to_num(value):
         names = " and ".join("xyz"[axis] for axis in axes)
-        problems.append((f"fits the FLAIR better when mirrored along {names} (contrast {flips[axes]:.2f} instead of {value:.2f})", WHOSE))
+        better = f"contrast {flips[axes]:.2f} instead of {value:.2f}"
+        problems.append((f"fits the FLAIR better when mirrored along {names} ({better})", WHOSE))
     elif value < MIN_CONTRAST:
-        problems.append((f"is not brighter than its surroundings on FLAIR (contrast {value:.2f}, right: above 0.9)", WHOSE))
+        faint = f"contrast {value:.2f}, right: above 0.9"
+        problems.append((f"is not brighter than its surroundings on FLAIR ({faint})", WHOSE))
     return problems
 
 

@@ -108,7 +108,9 @@ def fetch_ms17(
     return _table(folder, [patient for patient in manifest["patient"].unique() if patient not in absent])
 
 
-def try_ms17(folder=None, patients=None, base_url=None, progress: bool = True, timeout: float = 5) -> tuple[pd.DataFrame, str]:
+def try_ms17(
+    folder=None, patients=None, base_url: str | None = None, progress: bool = True, timeout: float = 5
+) -> tuple[pd.DataFrame, str]:
     """`fetch_ms17` for a build that goes on without the data.
 
     Returns
@@ -333,7 +335,8 @@ def _transfer(url: str, partial: str, timeout: float) -> None:
                     size += len(block)
                     seconds = time.monotonic() - start
                     if seconds > timeout and size < MIN_SPEED * seconds:
-                        raise ConnectionError(f"{url}: the server is too slow ({size} bytes in {seconds:.0f} s); {ADVICE}")
+                        speed = f"{size} bytes in {seconds:.0f} s"
+                        raise ConnectionError(f"{url}: the server is too slow ({speed}); {ADVICE}")
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise ConnectionError(f"{url}: no answer within {timeout:g} s; {ADVICE}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionResetError) as error:
@@ -344,5 +347,7 @@ def _transfer(url: str, partial: str, timeout: float) -> None:
 
 
 def _write_error(error: OSError, path: Path) -> OSError:
-    why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else error.strerror or str(error)
-    return OSError(error.errno, f"cannot write {path}: {why}; free space, or choose another folder (WMHQC_DATA), and start again")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why = "the disk is full" if full else error.strerror or str(error)
+    advice = "free space, or choose another folder (WMHQC_DATA), and start again"
+    return OSError(error.errno, f"cannot write {path}: {why}; {advice}")
