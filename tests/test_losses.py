@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -55,6 +56,15 @@ def test_ssim_equals_scikit_image(noise):
 def test_ssim_loss_of_equal_volumes_is_zero():
     a = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 12, 1)).astype("float32")
     np.testing.assert_allclose(losses.ssim_loss(a, a), 0, atol=1e-6)
+
+
+def test_networks_can_be_trained_with_ssim():
+    """Inside a compiled training step tensors have no values yet and cannot be unpacked."""
+    inputs = keras.Input((12, 12, 12, 1))
+    model = keras.Model(inputs, keras.layers.Conv3D(1, 1)(inputs))
+    model.compile("adam", losses.ssim_loss, jit_compile=False)
+    a = np.random.default_rng(0).uniform(0, 1, (1, 12, 12, 12, 1)).astype("float32")
+    assert np.isfinite(model.train_on_batch(a, a))
 
 
 def test_ssim_needs_a_whole_window():

@@ -83,7 +83,7 @@ def ssim(a, b, width=11, sigma=1.5, L=1.0):
     for axis in (2, 3, 4):  # after the axis of the five moments and the batch axis
         band = ops.convert_to_tensor(_gaussian_band(a.shape[axis - 1], width, sigma), a.dtype)
         moments = ops.moveaxis(ops.matmul(ops.moveaxis(moments, axis, -1), band), -1, axis)
-    mean_a, mean_b, aa, bb, ab = moments
+    mean_a, mean_b, aa, bb, ab = (moments[i] for i in range(5))
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     # with c3 = c2 / 2, Eq. 6 times Eq. 7 is one fraction
     contrast_structure = (2 * (ab - mean_a * mean_b) + c2) / (

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from wmhqc.errormaps import blank
+
 BEST = "best.weights.h5"
 SPLIT = {"train": 68, "validation": 16, "test": 21}  # the paper's 105 cases
 
@@ -139,11 +141,50 @@ def fit(
             steps_per_epoch=steps,
             initial_epoch=done,
             epochs=epochs,
+            shuffle=False,
             verbose=0,
             callbacks=[_Keep(folder, history, epochs, progress)],
         )
     model.load_weights(folder / BEST)
     return model, read_history(folder)
+
+
+def segmentation_example(case, augment=None, rng=None):
+    """Input and target of MC U-net: T1 and FLAIR, and the manual mask.
+
+    Parameters
+    ----------
+    case : wmhqc.preprocess.Prepared
+    augment : callable, optional
+        `(volume, mask, rng) -> (volume, mask)`, see `augment`.
+
+    Returns
+    -------
+    float32 arrays (n, n, n, 2) and (n, n, n, 1)
+    """
+    volume, lesion = case.volume, case.lesion
+    if augment is not None:
+        volume, lesion = augment(volume, lesion, rng)
+    return volume, lesion[..., None].astype(np.float32)
+
+
+def reconstruction_example(case, augment=None, rng=None):
+    """Input and target of Rec U-net: FLAIR in [0, 1] with its manual lesions blanked, and whole.
+
+    Arguments as in `segmentation_example`; both arrays are (n, n, n, 1).
+    """
+    flair, lesion = case.volume[..., 1:], case.lesion
+    if augment is not None:
+        flair, lesion = augment(flair, lesion, rng)
+    flair = (flair / 255).astype(np.float32)
+    return blank(flair[..., 0], lesion)[..., None], flair
+
+
+def regression_example(pair, dice, augment=None, rng=None):
+    """Input and target of Reg-net: a pair of maps (n, n, n, 2) and the Dice that they had."""
+    if augment is not None:
+        pair, _ = augment(pair, None, rng)
+    return pair.astype(np.float32), np.array([dice], np.float32)
 
 
 def read_history(folder: str | Path) -> pd.DataFrame:

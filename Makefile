@@ -1,0 +1,45 @@
+# make book    set up, execute all chapters, build the book
+# make test    set up, run the tests (they build the book at the smoke parameters first)
+# SET=smoke|cpu|gpu|paper chooses the parameters of `make book` (workflow/parameters.yml)
+
+SET ?= cpu
+PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v -c '' 2>/dev/null && echo python$$v && break; done)
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+SNAKEMAKE = snakemake --cores $(CORES) --quiet host --rerun-incomplete
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+unexport PYTHONPATH
+
+.PHONY: help book test setup notebooks lock clean
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+book: setup
+	$(SNAKEMAKE) --config set=$(SET)
+	@echo "The book: $(CURDIR)/_build/$(SET)/site/_build/html/index.html"
+
+test: setup
+	$(SNAKEMAKE) --config set=smoke
+	python -m pytest
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; install one, or say where: make PYTHON=/path/to/python3"; exit 1; }
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	pip install --quiet --require-hashes -r requirements.lock
+	pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# the notebooks that Colab opens: the chapters without outputs
+notebooks: setup
+	python workflow/twins.py
+
+# needs uv (https://docs.astral.sh/uv)
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf _build runs .snakemake

@@ -1,0 +1,27 @@
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from wmhqc import runs
+
+
+def test_a_missing_result_names_the_chapter_that_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the chapter 'Uncertainty maps'"):
+        runs.read_cases(tmp_path, "uncertainty")
+
+
+def test_cases_come_back(tmp_path):
+    table = pd.DataFrame({"case": ["sub-1", "sub-2"], "lesion_dice": [0.5, np.nan]})
+    path = runs.write_cases(table, tmp_path, "data")
+    pd.testing.assert_frame_equal(runs.read_cases(tmp_path, "data"), table)
+    assert [p.name for p in path.parent.iterdir()] == ["cases.csv"]
+
+
+def test_maps_and_images_come_back(tmp_path):
+    mean = np.random.default_rng(0).uniform(size=(4, 4, 4)).astype("float32")
+    runs.save_maps(tmp_path / "maps" / "a.npz", mean=mean)
+    np.testing.assert_array_equal(runs.load_maps(tmp_path / "maps" / "a.npz")["mean"], mean)
+    runs.save_image(nib.Nifti1Image(mean, np.eye(4)), tmp_path / "maps" / "a.nii.gz")
+    np.testing.assert_array_equal(nib.load(tmp_path / "maps" / "a.nii.gz").get_fdata(), mean)
+    assert {p.name for p in (tmp_path / "maps").iterdir()} == {"a.npz", "a.nii.gz"}

@@ -1,0 +1,17 @@
+"""What a chapter needs to be a page: numbers for its prose."""
+
+from __future__ import annotations
+
+
+def glue(**values) -> None:
+    """Hand numbers to the prose of the page, where `{glue:text}` prints them by name.
+
+    On a page the numbers in the text come from the run and from nowhere else.  Where MyST-NB
+    is not installed (Colab) there is no page, and nothing is done.
+    """
+    try:
+        from myst_nb import glue as store
+    except ImportError:
+        return
+    for name, value in values.items():
+        store(name, value.item() if hasattr(value, "item") else value, display=False)

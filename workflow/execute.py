@@ -1,0 +1,109 @@
+"""Execute one chapter with one set of parameters.
+
+    python workflow/execute.py SET CHAPTER OUTPUT.ipynb [--after CHAPTER ...]
+
+The chapter's folder of results, runs/SET/CHAPTER, is kept from an execution that was cut off,
+so that training goes on where it was; it is emptied when anything that the results depend on
+has changed since: the chapter, the package, the parameters, or the chapters before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parameters(name: str, chapter: str) -> dict:
+    """What a parameter set gives to a chapter."""
+    sets = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
+    if name not in sets:
+        raise SystemExit(f"no parameter set {name!r}; there are {', '.join(sets)}")
+    return {"run": f"runs/{name}", **sets[name][chapter]}
+
+
+def refuse_unknown(notebook: Path, chapter: str, given: dict) -> None:
+    """papermill only warns of a parameter that a notebook does not have."""
+    known = papermill.inspect_notebook(str(notebook))
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise SystemExit(
+            f"book/{chapter}.md does not know {', '.join(unknown)}; its parameters are "
+            f"{', '.join(known)} (workflow/parameters.yml, tagged cell of the chapter)"
+        )
+
+
+def fingerprint(chapter: str, given: dict, folder: Path, after: list[str]) -> str:
+    """A hash of all that the results of a chapter depend on."""
+    package = sorted(path for path in (ROOT / "wmhqc").rglob("*") if path.is_file())
+    files = [ROOT / "book" / f"{chapter}.md", ROOT / "requirements.lock", *package]
+    files += [folder / name / "fingerprint" for name in after]
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    for path in files:
+        if "__pycache__" not in path.parts:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Hide papermill's injected cell, drop widget states: the page has its own view of them."""
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("remove-cell")
+    notebook.metadata.pop("widgets", None)
+    return notebook
+
+
+def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
+    given = parameters(name, chapter)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    source = output.with_name(f"{chapter}.source.ipynb")
+    nbformat.write(jupytext.read(ROOT / "book" / f"{chapter}.md"), source)
+    refuse_unknown(source, chapter, given)
+
+    results = ROOT / "runs" / name / chapter
+    key = fingerprint(chapter, given, results.parent, after)
+    note = results / "fingerprint"
+    if not note.exists() or note.read_text() != key:
+        shutil.rmtree(results, ignore_errors=True)
+        results.mkdir(parents=True)
+        note.write_text(key)
+
+    os.environ |= {
+        "PLOTLY_RENDERER": "plotly_mimetype",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    }
+    executed = papermill.execute_notebook(
+        str(source),
+        str(source.with_name(f"{chapter}.partial.ipynb")),
+        parameters=given,
+        kernel_name="python3",
+        cwd=str(ROOT),
+        progress_bar=sys.stderr.isatty(),
+        log_output=False,
+    )
+    nbformat.write(tidy(executed), output)
+    source.unlink()
+    source.with_name(f"{chapter}.partial.ipynb").unlink()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set")
+    parser.add_argument("chapter")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--after", nargs="*", default=[], help="chapters whose results this one reads")
+    arguments = parser.parse_args()
+    execute(arguments.set, arguments.chapter, arguments.output.resolve(), arguments.after)
