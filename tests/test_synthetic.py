@@ -154,6 +154,12 @@ def test_lesions_lie_mostly_in_white_matter(monkeypatch):
     assert seen["case"].white.mean() < 0.5  # so the figure above says something
 
 
+def test_even_the_smallest_load_leaves_a_mask(monkeypatch):
+    monkeypatch.setattr(synthetic, "draw_load", lambda *a: synthetic.LOAD_RANGE[0])
+    for seed in range(3):
+        assert synthetic.make_case("sub-synutr01", "Utrecht", seed, COARSE).facts["lesion_ml"] > 0
+
+
 def test_default_voxels_keep_the_coarse_direction_and_stop_at_1_mm():
     case = synthetic.make_case("sub-synge3t05", "GE3T", 0)
     assert case.flair.header.get_zooms() == pytest.approx((1.2, 1.0, 3.0))
