@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-RECIPE = 6  # raise it with every change of the images, so that old files are not mistaken for new
+RECIPE = 7  # raise it with every change of the images, so that old files are not mistaken for new
 
 
 class Site(NamedTuple):
@@ -381,11 +381,11 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     limbic = case.near((38, 4, 0), (7, 16, 12)) + case.near((5, 10, 30), (6, 35, 14)) + case.near((26, -16, -18), (9, 16, 9))
     deep = case.near((20, -5, 4), (20, 24, 14))
     cortex = np.clip(rng.normal(0.14, 0.07), 0, 0.3) * (1 - deep) + rng.uniform(0.05, 0.25) * np.clip(limbic, 0, 1)
-    g = 1 + cortex + rng.uniform(0.03, 0.08) * (fine + 0.5 * middle)
+    g = 1 + cortex + rng.uniform(0.06, 0.14) * (fine + 0.5 * middle)
     # white matter that is not quite normal: patches, haze near the ventricles, caps of the
     # healthy old, and a fading surround of each lesion, none of which a rater outlines
     surround = ndimage.gaussian_filter(case.volume(soft), 2.5 / case.spacing, truncate=2.5)[case.brain]
-    dirty = rng.gamma(2, 0.04) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
+    dirty = rng.gamma(2, 0.06) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
     caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * np.exp(-outside / 2.5) * _horns(case.mni[1])
     contrast = np.clip(rng.normal(0.48, 0.13), 0.15, 0.9) * (0.5 if flat else 1)
     w = 1 + dirty + caps + rng.uniform(0.03, 0.07) * broad + rng.uniform(0.02, 0.04) * (fine + middle)
