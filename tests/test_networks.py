@@ -105,8 +105,32 @@ def test_instance_norm_known_answer():
     np.testing.assert_allclose(out[0, 1], -2 / 2.001, rtol=1e-5)
 
 
+@pytest.mark.parametrize("network", [networks.mc_unet, networks.rec_unet])
+def test_fast_and_plain_form_are_one_function(network, volume, monkeypatch):
+    """Same weights, same numbers, borders included; dropout is switched off for the comparison."""
+    monkeypatch.setattr(networks, "DROPOUT", 0.0)
+    fast, plain = network(SIZE), network(SIZE, form="plain")
+    rng = np.random.default_rng(0)
+    for variable in plain.trainable_variables:
+        variable.assign(variable + rng.normal(0, 0.1, variable.shape))
+    networks.copy_weights(plain, fast)
+    x = volume[..., : fast.input_shape[-1]]
+    np.testing.assert_allclose(np.asarray(fast(x)), np.asarray(plain(x)), atol=1e-4)
+
+
+def test_doubling_conv_equals_its_four_layers():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    fast = networks.DoublingConv(3)
+    fast.build(x.shape)
+    fast.set_weights([rng.normal(size=w.shape) for w in fast.get_weights()])
+    plain = fast.conv(fast.prelu(fast.norm(fast.double(x))))
+    assert fast(x).shape == plain.shape == fast.compute_output_shape(x.shape)
+    np.testing.assert_allclose(np.asarray(fast(x)), np.asarray(plain), rtol=1e-3, atol=1e-3)
+
+
 def test_kernels_differ_between_layers(model):
-    a = model.get_layer("up16_conv").kernel
+    a = model.get_layer("up16_skip").kernel
     b = model.get_layer("down32_conv").kernel
     assert not np.allclose(np.asarray(a).ravel()[:64], np.asarray(b).ravel()[:64])
 
@@ -117,6 +141,8 @@ def test_size_must_fit(network, size):
         network(size)
 
 
-def test_unknown_slopes():
+def test_unknown_options():
     with pytest.raises(ValueError, match="'channel' or 'voxel'"):
         networks.mc_unet(16, slopes="pixel")
+    with pytest.raises(ValueError, match="'fast' or 'plain'"):
+        networks.mc_unet(16, form="quick")

@@ -11,6 +11,7 @@ Volumes are channel-last: `(batch, n, n, n, channels)`.
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 DROPOUT = 0.2  # the paper's rate, after every block
@@ -30,9 +31,13 @@ class InstanceNorm(layers.Layer):
 
     def call(self, x):
         mean, variance = ops.moments(x, axes=(1, 2, 3), keepdims=True)
-        # one multiplication and one addition a voxel, instead of four operations
+        scale, shift = self.line(mean, variance)
+        return x * scale + shift
+
+    def line(self, mean, variance):
+        """The normalisation as `x * scale + shift`: two operations a voxel instead of five."""
         scale = self.gamma / (ops.sqrt(variance) + 1e-3)
-        return x * scale + (self.beta - mean * scale)
+        return scale, self.beta - mean * scale
 
 
 @keras.saving.register_keras_serializable("wmhqc")
@@ -48,7 +53,103 @@ class MonteCarloDropout(layers.Dropout):
         return super().call(x, training=True)
 
 
-def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal"):
+@keras.saving.register_keras_serializable("wmhqc")
+class DoublingConv(layers.Layer):
+    """Double the grid and convolve: four layers of the paper in one, without their zeros.
+
+    A 1x1x1 transposed convolution with stride 2 puts a value into one voxel in eight and its
+    bias into the other seven; instance normalisation and PReLU then act on each voxel alone,
+    so seven voxels in eight still hold one constant a channel.  The 3x3x3 convolution is
+    linear: of the values that differ from the constant it is a 2x2x2 convolution of the *small*
+    grid to eight times the channels, and of the constant it has only 27 different values
+    (first, middle or last along each axis).
+
+    The same numbers as the four layers, from the same weights, at about a third of the time.
+
+    Parameters
+    ----------
+    filters : int
+        Channels of input and output.
+    initializer : str or keras initializer
+        Kernel initialiser.
+    """
+
+    def __init__(self, filters, initializer="he_normal", **options):
+        super().__init__(**options)
+        self.filters = filters
+        self.initializer = keras.initializers.get(initializer)
+        self.double = layers.Conv3DTranspose(
+            filters, 1, strides=2, kernel_initializer=self.initializer.clone(), name="double"
+        )
+        self.norm = InstanceNorm(name="norm")
+        self.prelu = layers.PReLU(shared_axes=(1, 2, 3), name="prelu")
+        self.conv = layers.Conv3D(
+            filters, 3, padding="same", kernel_initializer=self.initializer.clone(), name="conv"
+        )
+
+    def get_config(self):
+        initializer = keras.initializers.serialize(self.initializer)
+        return super().get_config() | {"filters": self.filters, "initializer": initializer}
+
+    def compute_output_shape(self, shape):
+        return shape[0], *(2 * n for n in shape[1:4]), self.filters
+
+    def build(self, shape):
+        large = self.compute_output_shape(shape)
+        self.double.build(shape)
+        for layer in (self.norm, self.prelu, self.conv):
+            layer.build(large)
+
+    def call(self, x):
+        bias = self.double.bias
+        value = ops.matmul(x, ops.transpose(self.double.kernel[0, 0, 0])) + bias
+        # mean and variance over the large grid: one voxel in eight has a value, seven the bias
+        mean = (ops.mean(value, axis=(1, 2, 3), keepdims=True) + 7 * bias) / 8
+        variance = (
+            ops.mean((value - mean) ** 2, axis=(1, 2, 3), keepdims=True) + 7 * (bias - mean) ** 2
+        ) / 8
+        scale, shift = self.norm.line(mean, variance)
+        constant = self.prelu(bias * scale + shift)
+        sparse = self._convolve_sparse(self.prelu(value * scale + shift) - constant)
+        return sparse + self._convolve_constant(constant, x.shape[1:4]) + self.conv.bias
+
+    def _convolve_sparse(self, value):
+        """3x3x3 convolution of a grid that holds `value` at even positions and zeros elsewhere."""
+        taps = ops.reshape(self.conv.kernel, (27, -1))
+        kernel = ops.reshape(ops.matmul(_TAPS, taps), (2, 2, 2, 8, self.filters, self.filters))
+        kernel = ops.reshape(ops.moveaxis(kernel, 3, 4), (2, 2, 2, self.filters, 8 * self.filters))
+        padded = ops.pad(value, ((0, 0), (0, 1), (0, 1), (0, 1), (0, 0)))
+        y = ops.conv(padded, kernel, padding="valid")
+        i, j, k = value.shape[1:4]
+        y = ops.reshape(y, (-1, i, j, k, 2, 2, 2, self.filters))
+        y = ops.transpose(y, (0, 1, 4, 2, 5, 3, 6, 7))
+        return ops.reshape(y, (-1, 2 * i, 2 * j, 2 * k, self.filters))
+
+    def _convolve_constant(self, constant, small):
+        """3x3x3 convolution of a large grid that holds one constant a channel."""
+        cube = ops.broadcast_to(constant, (ops.shape(constant)[0], 3, 3, 3, self.filters))
+        y = ops.conv(cube, self.conv.kernel, padding="same")  # first, middle, last of each axis
+        for axis, n in enumerate(small, 1):
+            first, middle, last = ops.split(y, 3, axis=axis)
+            y = ops.concatenate([first, ops.repeat(middle, 2 * n - 2, axis=axis), last], axis=axis)
+        return y
+
+
+def _small_taps():
+    """Which of the 27 taps of a 3x3x3 kernel is which tap of the 2x2x2 kernel (64 x 27).
+
+    Along one axis an even output meets the middle tap at its own small voxel; an odd one meets
+    the first tap there and the last at the next.  Rows: tap of the small kernel, then parity.
+    """
+    axis = np.zeros((2, 2, 3), np.float32)  # small tap, parity of the output, tap
+    axis[0, 0, 1] = axis[0, 1, 0] = axis[1, 1, 2] = 1
+    return np.einsum("apu,bqv,crw->abcpqruvw", axis, axis, axis).reshape(64, 27)
+
+
+_TAPS = _small_taps()
+
+
+def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal", form="fast"):
     """Segmentation network with dropout after every block (Fig. 4a).
 
     Parameters
@@ -62,6 +163,10 @@ def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal"):
         99.7 % of its 74.8 million parameters and ties the network to one `size`.
     initializer : str or keras initializer
         Kernel initialiser; `"paper"` is N(0, 0.01).  He's learns sooner.
+    form : {"fast", "plain"}
+        `"plain"` builds the paper's layers one by one, `"fast"` the same function with
+        `DoublingConv`; weights move between the two with `copy_weights`.
+        One slope a voxel is always plain.
 
     Returns
     -------
@@ -69,19 +174,19 @@ def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal"):
         `(batch, n, n, n, channels)` to `(batch, n, n, n, 2)`: softmax probabilities of
         background and lesion.
     """
-    unet = _UNet(size, slopes, initializer, MonteCarloDropout, heads=2)
+    unet = _UNet(size, slopes, initializer, form, MonteCarloDropout, heads=2)
     inputs = keras.Input((size, size, size, channels), name="t1_flair")
     outputs = layers.Activation("softmax", name="probability")(unet(inputs, outputs=2))
     return keras.Model(inputs, outputs, name="mc_unet")
 
 
-def rec_unet(size=128, slopes="channel", initializer="he_normal"):
+def rec_unet(size=128, slopes="channel", initializer="he_normal", form="fast"):
     """Reconstruction network: FLAIR with blanked lesions in, whole FLAIR out (Fig. 4b).
 
     The same U-net without dropout, with three channels in its heads and a ReLU at the end.
     Parameters as in `mc_unet`; input and output `(batch, n, n, n, 1)`, intensities in [0, 1].
     """
-    unet = _UNet(size, slopes, initializer, dropout=None, heads=3)
+    unet = _UNet(size, slopes, initializer, form, dropout=None, heads=3)
     inputs = keras.Input((size, size, size, 1), name="blanked_flair")
     outputs = layers.Activation("relu", name="flair")(unet(inputs, outputs=1))
     return keras.Model(inputs, outputs, name="rec_unet")
@@ -112,13 +217,29 @@ def reg_net(size=128):
     return keras.Model(inputs, layers.Dense(1, name="dice")(x), name="reg_net")
 
 
+def copy_weights(source, target):
+    """Give `target` the weights of `source`, a network of the same kind in either form."""
+    values = {_plain_path(v): v for v in source.trainable_variables}
+    for variable in target.trainable_variables:
+        variable.assign(values[_plain_path(variable)])
+
+
+def _plain_path(variable):
+    """Path of a variable in the plain form: `up8_doubling/norm/gamma` is `up8_double_norm/gamma`."""
+    path = variable.path.replace("_doubling/conv/", "_conv/").replace("_doubling/double/", "_double/")
+    return path.replace("_doubling/", "_double_")
+
+
 class _UNet:
     """Builds the graph that MC U-net and Rec U-net share; call it on the input tensor."""
 
-    def __init__(self, size, slopes, initializer, dropout, heads):
+    def __init__(self, size, slopes, initializer, form, dropout, heads):
         _check_size(size, 8)
         if slopes not in ("channel", "voxel"):
             raise ValueError(f"slopes must be 'channel' or 'voxel', not {slopes!r}")
+        if form not in ("fast", "plain"):
+            raise ValueError(f"form must be 'fast' or 'plain', not {form!r}")
+        self.fast = form == "fast" and slopes == "channel"
         self.shared_axes = (1, 2, 3) if slopes == "channel" else None
         if initializer == "paper":
             initializer = keras.initializers.RandomNormal(stddev=0.01)
@@ -147,23 +268,32 @@ class _UNet:
         return self.drop(self.activate(self.normalise(x, name), name), name)
 
     def up(self, x, skip, filters):
-        """Double the grid by a 1x1x1 transposed convolution and join the skip."""
+        """Double the grid by a 1x1x1 transposed convolution and join the skip.
+
+        The paper's 3x3x3 convolution of the two joined along channels is written as the sum
+        of a convolution of each: Monte Carlo passes can then share that of a skip without
+        dropout.
+        """
         name = f"up{filters}"
         x = self.conv(x, filters, 1, name=f"{name}_narrow")
         x = self.activate(self.normalise(x, f"{name}_narrow"), f"{name}_narrow")
-        x = layers.Conv3DTranspose(
-            filters, 1, strides=2, kernel_initializer=self.fresh(), name=f"{name}_double"
-        )(x)
-        x = self.activate(self.normalise(x, f"{name}_double"), f"{name}_double")
-        x = layers.Concatenate(name=f"{name}_join")([x, skip])
-        x = self.normalise(self.conv(x, filters, 3, name=f"{name}_conv"), name)
-        return self.drop(self.activate(x, name), name)
+        if self.fast:
+            x = DoublingConv(filters, self.initializer, name=f"{name}_doubling")(x)
+        else:
+            x = layers.Conv3DTranspose(
+                filters, 1, strides=2, kernel_initializer=self.fresh(), name=f"{name}_double"
+            )(x)
+            x = self.activate(self.normalise(x, f"{name}_double"), f"{name}_double")
+            x = self.conv(x, filters, 3, name=f"{name}_conv")
+        x = x + self.conv(skip, filters, 3, name=f"{name}_skip", use_bias=False)
+        return self.drop(self.activate(self.normalise(x, name), name), name)
 
-    def conv(self, x, filters, kernel, name, strides=1):
+    def conv(self, x, filters, kernel, name, strides=1, use_bias=True):
         return layers.Conv3D(
             filters,
             kernel,
             strides=strides,
+            use_bias=use_bias,
             padding="same",
             kernel_initializer=self.fresh(),
             name=name,

@@ -140,7 +140,7 @@ def _split(model):
         first = _dropouts(model)
         if not first:
             raise ValueError(f"{model.name} has no MonteCarloDropout layer: every pass would agree")
-        crossing = [first[0].input, model.get_layer("stem_prelu").output]
+        crossing = [first[0].input, model.get_layer("up8_skip").output]
         beginning = keras.Model(model.input, crossing)
         rest = keras.Model(crossing, model.output)
         for part in (beginning, rest):
