@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -30,12 +31,11 @@ def parameters(name: str, chapter: str) -> dict:
     sets = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
     if name not in sets:
         raise SystemExit(f"no parameter set {name!r}; there are {', '.join(sets)}")
-    return {"run": f"runs/{name}", **sets[name][chapter]}
+    return sets[name][chapter]
 
 
-def refuse_unknown(notebook: Path, chapter: str, given: dict) -> None:
+def refuse_unknown(known: dict, chapter: str, given: dict) -> None:
     """papermill only warns of a parameter that a notebook does not have."""
-    known = papermill.inspect_notebook(str(notebook))
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise SystemExit(
@@ -56,11 +56,23 @@ def fingerprint(chapter: str, given: dict, folder: Path, after: list[str]) -> st
     return digest.hexdigest()
 
 
+# What TensorFlow says on every machine when it starts, before it obeys TF_CPP_MIN_LOG_LEVEL.
+START_UP = re.compile(r"^(WARNING: All log messages before absl::InitializeLog|I0000 ).*\n?", re.MULTILINE)
+
+
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Hide papermill's injected cell, drop widget states: the page has its own view of them."""
+    """Hide papermill's injected cell, drop TensorFlow's greeting and the states of widgets.
+
+    The page has its own view of the widgets.
+    """
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-cell")
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                output["text"] = START_UP.sub("", output["text"])
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
     notebook.metadata.pop("widgets", None)
     return notebook
 
@@ -70,7 +82,10 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     source = output.with_name(f"{chapter}.source.ipynb")
     nbformat.write(jupytext.read(ROOT / "book" / f"{chapter}.md"), source)
-    refuse_unknown(source, chapter, given)
+    known = papermill.inspect_notebook(str(source))
+    refuse_unknown(known, chapter, given)
+    if "run" in known:
+        given = {"run": f"runs/{name}", **given}
 
     results = ROOT / "runs" / name / chapter
     key = fingerprint(chapter, given, results.parent, after)
@@ -93,6 +108,7 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
         cwd=str(ROOT),
         progress_bar=sys.stderr.isatty(),
         log_output=False,
+        coalesce_streams=True,  # of a progress bar its last state only
     )
     nbformat.write(tidy(executed), output)
     source.unlink()
