@@ -61,20 +61,34 @@ START_UP = re.compile(r"^(WARNING: All log messages before absl::InitializeLog|I
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Hide papermill's injected cell, drop TensorFlow's greeting and the states of widgets.
+    """Hide papermill's injected cell, and leave of the outputs what a reader wants to see.
 
-    The page has its own view of the widgets.
+    TensorFlow's greeting goes; of a progress bar its last state stays; the states of widgets go,
+    since the page has its own view of them.
     """
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-cell")
-        for output in cell.get("outputs", []):
-            if output.get("name") == "stderr":
-                output["text"] = START_UP.sub("", output["text"])
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
+            cell.outputs = merge_streams(cell.outputs)
     notebook.metadata.pop("widgets", None)
     return notebook
+
+
+def merge_streams(outputs: list) -> list:
+    """Join what was printed in several pieces, as a terminal would show it."""
+    merged = []
+    for output in outputs:
+        name = output.get("name")
+        if name and merged and merged[-1].get("name") == name:
+            merged[-1]["text"] += output["text"]
+        else:
+            merged.append(output)
+    for output in merged:
+        if "name" in output:
+            text = START_UP.sub("", output["text"])
+            output["text"] = re.sub(r"^.*\r(?=[^\r\n])", "", text, flags=re.MULTILINE).replace("\r", "")
+    return [output for output in merged if output.get("text", "x").strip()]
 
 
 def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""What is done again when something changes: asked of Snakemake as a dry run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SET = "smoke"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project with its smoke book, times of the files kept."""
+    if not (ROOT / "_build" / SET / "site" / "_build" / "html" / "index.html").exists():
+        if os.environ.get("CI"):
+            pytest.fail("the smoke book is not built; run `make test`")
+        pytest.skip("the smoke book is not built (make book SET=smoke)")
+    for name in ("book", "wmhqc", "workflow", "_build", ".snakemake"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("locks", "incomplete"))
+    for name in ("_config.yml", "_toc.yml", "requirements.lock"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def to_do(project):
+    """Names of the chapters that would be executed, and `book` if it would be built."""
+    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--cores", "1", "--config", f"set={SET}"]
+    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    lines = (run.stdout + run.stderr).splitlines()
+    chapters = {line.split("/")[-1].removesuffix(".ipynb") for line in lines if line.startswith("    output: ") and ".ipynb" in line}
+    return chapters | ({"book"} if any(line.startswith("rule book:") for line in lines) else set())
+
+
+def change(path):
+    path.write_text(path.read_text() + "\n")
+
+
+def test_nothing_changed_nothing_to_do(project):
+    assert to_do(project) == set()
+
+
+def test_a_changed_chapter_and_what_depends_on_it(project):
+    change(project / "book" / "error_maps.md")
+    assert to_do(project) == {"error_maps", "vs_thresholds", "dice_regression", "book"}
+
+
+def test_a_changed_page_without_code(project):
+    change(project / "book" / "index.md")
+    assert to_do(project) == {"book"} or to_do(project) == {"index", "book"}
+
+
+def test_a_changed_parameter(project):
+    path = project / "workflow" / "parameters.yml"
+    text = path.read_text()
+    path.write_text(text.replace("vs_thresholds: {}", "vs_thresholds: {tau: 0.6}"))
+    assert to_do(project) == {"vs_thresholds", "book"}
+
+
+def test_a_changed_package(project):
+    change(project / "wmhqc" / "scores.py")
+    assert {"data", "training", "dice_regression", "book"} <= to_do(project)
+
+
+def test_an_unknown_set_is_refused():
+    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--cores", "1", "--config", "set=huge"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode != 0 and "there are smoke, cpu, gpu, paper" in run.stdout + run.stderr
