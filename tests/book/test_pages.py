@@ -1,18 +1,86 @@
-"""Every page of a built book (`WMHQC_BOOK`, the folder of its HTML) in a real browser."""
+"""Every page of the built book (`WMHQC_BOOK`, the folder of its HTML) in a real browser."""
 
-import os
-from pathlib import Path
+import json
+import math
+import re
+import subprocess
 
 import pytest
+from built import HTML, PAGES, need
 
+import browser
 from browser import check_page
+from wmhqc import explore
 
-ROOT = Path(__file__).resolve().parents[2]
-BOOK = Path(os.environ.get("WMHQC_BOOK", ROOT / "_build" / "smoke" / "site" / "_build" / "html")).resolve()
-PAGES = [path for path in sorted(BOOK.rglob("*.html")) if "_static" not in path.parts]
+EXPLORERS = ["book/index.html", "book/vs_thresholds.html"]
 
 
-@pytest.mark.skipif(not PAGES, reason=f"no built book in {BOOK}: build it, or set WMHQC_BOOK")
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(BOOK)))
-def test_page_is_in_order(page, path):
-    assert check_page(page, path.as_uri()) == []
+@pytest.mark.parametrize("name", ["index.html", "search.html", "genindex.html", *PAGES])
+def test_page_is_in_order(page, name):
+    assert check_page(page, need(HTML / name).as_uri()) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_says_what_it_shows(page, name):
+    page.goto(need(HTML / name).as_uri())
+    pictures = "[...document.querySelectorAll('article img')].map((image) => image.alt)"
+    figures = "[...document.querySelectorAll('.wmhqc-plotly')].map((figure) => figure.getAttribute('aria-label') || '')"
+    for alt in page.evaluate(pictures) + page.evaluate(figures):
+        assert len(alt) > 20 and not alt.endswith(".png"), alt
+
+
+def states(path):
+    """The tables that the threshold explorers of a page carry."""
+    found = re.findall(r"^const state = (\{.*\});$", path.read_text(encoding="utf-8"), re.M)
+    return [state["cases"] for state in map(json.loads, found) if "tau" in state]
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_sliders_give_pythons_numbers(watched, name):
+    page, problems = watched
+    page.goto(need(HTML / name).as_uri())
+    tables = states(HTML / name)
+    roots = page.locator(".wmhqc:has([data-name=sensitivity])")
+    assert len(tables) == roots.count() >= 1
+    for place, cases in enumerate(tables):
+        root = roots.nth(place)
+        threshold, limit = (root.locator('input[type="range"]').nth(i) for i in (0, 1))
+        seen = set()
+        keys = [None, "PageUp", "PageUp", "ArrowLeft", "Home", "End", "PageDown"]
+        for slider, key in [(threshold, key) for key in keys] + [(limit, "PageDown"), (limit, "ArrowRight")]:
+            if key:
+                slider.press(key)
+            value, tau = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau"))
+            seen.add((value, tau))
+            expected = explore.threshold_numbers(cases["score"], cases["dice"], value, tau, cases["confidence"])
+            for label, number in expected.items():
+                shown = root.locator(f'[data-name="{label}"]')
+                if shown.count() and math.isnan(number):
+                    assert shown.text_content() == "undefined", (label, value)
+                elif shown.count():
+                    assert float(shown.get_attribute("value")) == pytest.approx(number, abs=1e-12), (label, value)
+            assert f"{expected['kept']} of {expected['cases']} cases are used" in root.locator(".summary").text_content()
+        assert len(seen) >= 7
+    assert problems == []
+
+
+def test_landing_page_shows_the_authors_cases_at_the_papers_rule(page):
+    from wmhqc import published
+
+    page.goto(need(HTML / "book/index.html").as_uri())
+    root = page.locator(".wmhqc")
+    assert float(root.get_attribute("data-value")) == float(root.get_attribute("data-tau")) == published.TAU
+    box = root.locator('input[type="range"]').first.bounding_box()
+    assert box["y"] + box["height"] < 800, "the slider is seen without scrolling"
+    table = published.table()
+    numbers = explore.threshold_numbers(table["predicted_dice_uncertainty"], table["paper_dice"], published.TAU, published.TAU)
+    text = " ".join(page.locator("article").inner_text().split())
+    assert f"sends {numbers['flagged']} outlines to a person and catches {numbers['tp']} of the {numbers['tp'] + numbers['fn']} that failed" in text
+    assert page.get_by_role("img", name="From a scan to a decision").count() == 1
+
+
+def test_without_a_browser_the_tests_fail_and_say_how_to_get_one(monkeypatch):
+    monkeypatch.setattr(browser, "_present", lambda: None)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: None)
+    with pytest.raises(RuntimeError, match="no Chromium or Chrome was found.*Install one"):
+        browser.find_browser()

@@ -1,0 +1,20 @@
+"""Where the built book lies, and what a test does where there is none."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "_build" / "smoke" / "book"
+HTML = Path(os.environ.get("WMHQC_BOOK", ROOT / "_build" / "smoke" / "site" / "_build" / "html")).resolve()
+_TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [f"{entry}.html" for entry in (_TOC["root"], *(chapter["file"] for chapter in _TOC["chapters"]))]
+
+
+def need(path: Path) -> Path:
+    """`path`, part of the built book; without it the test skips, or fails where `CI` is set."""
+    if not path.exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{path} is not built: run `make book SET=smoke` or `make test`")
+    return path
