@@ -142,6 +142,62 @@ def test_vs_of_fold_1_is_mostly_lesion_load(cases):
     assert failure.auroc(fold["paper_dice"], fold["vs_uncertainty"], 0.75) == pytest.approx(0.779, abs=5e-4)
 
 
+def test_all_filters_with_failure_positive():
+    found = published.filters()
+    assert found.index.tolist() == ["image-prediction < 0.75", "uncertainty-prediction < 0.75", "error-prediction < 0.75",
+                                    "uncertainty VS < 1100", "error VS < 20000", "line on lesion load < 0.75"]
+    assert found[COUNTS].to_numpy().tolist() == [
+        [6, 7, 15, 77], [6, 3, 15, 81], [9, 15, 12, 69], [10, 6, 10, 79], [12, 44, 8, 41], [11, 5, 10, 79]]
+    assert found["failed"].tolist() == [21, 21, 21, 20, 20, 21]
+    assert found.loc["uncertainty VS < 1100", ["sensitivity", "low", "high"]].tolist() == pytest.approx(
+        [.50, .27, .73], abs=5e-3)
+
+
+def test_mean_dice_rises_as_much_when_the_least_lesion_load_is_removed():
+    found = published.removal().loc[["uncertainty", "image", "error"]]
+    assert found["removed"].tolist() == [9, 13, 24]
+    assert found["before"].tolist() == pytest.approx([.8198] * 3, abs=5e-5)
+    assert found["after"].tolist() == pytest.approx([.8284, .8253, .8336], abs=1e-4)
+    assert found["lowest_load"].tolist() == pytest.approx([.8297, .8344, .8470], abs=5e-5)
+    assert found["oracle"].tolist() == pytest.approx([.8357, .8418, .8558], abs=1e-4)
+
+
+def test_failures_found_with_the_same_number_of_flags():
+    found = published.equal_budget()
+    assert (found["flagged"] == 16).all()
+    assert found[["fewest", "most"]].to_numpy().tolist() == [[6, 7], [10, 12], [10, 12], [9, 12], [11, 13]]
+
+
+def test_a_threshold_chosen_on_the_cases_it_is_judged_on_flatters():
+    found = published.threshold_transfer()
+    assert found.loc["predicted_dice_uncertainty"].tolist() == [20, 29, 13, 24]
+    assert found.loc["lesion_percent"].tolist() == [16, 6, 16, 7]
+
+
+def test_most_failures_are_in_the_quarter_with_the_least_lesion():
+    found = published.by_lesion_load()
+    assert found["cases"].tolist() == [27, 26, 26, 26] and found["failed"].tolist() == [16, 2, 1, 2]
+    assert found["mean_dice"].tolist() == pytest.approx([.736, .823, .857, .866], abs=5e-4)
+
+
+def test_mean_of_the_three_predicted_dice():
+    cases = published.with_baselines()
+    d, mean = cases["paper_dice"], cases["mean_of_three"]
+    assert failure.auroc(d, mean, 0.75) == pytest.approx(0.872, abs=5e-4)
+    assert failure.average_precision(d, mean, 0.75) == pytest.approx(0.681, abs=5e-4)
+    assert failure.aurc(d, mean) == pytest.approx(0.135, abs=5e-4)
+    assert [failure.pearson(d, mean), failure.spearman(d, mean)] == pytest.approx([0.672, 0.696], abs=5e-4)
+    folds = failure.per_group(cases, "fold", ["mean_of_three"], 0.75, "paper_dice")
+    assert folds.loc["mean_of_three", "mean"] == pytest.approx(0.878, abs=5e-4)
+
+
+def test_the_regressors_shrink_towards_the_mean(cases):
+    failed = cases["paper_dice"] < 0.75
+    for column, bad, good in [("image", .082, -.016), ("uncertainty", .090, .005), ("error", .055, -.042)]:
+        gap = cases[f"predicted_dice_{column}"] - cases["paper_dice"]
+        assert [gap[failed].mean(), gap[~failed].mean()] == pytest.approx([bad, good], abs=6e-4)
+
+
 def test_unknown_input_is_named():
     with pytest.raises(ValueError, match="image, uncertainty, error.*'volume'"):
         published.per_fold("volume")

@@ -22,6 +22,7 @@ TITLES = {
     "error_maps": "Error maps",
     "vs_thresholds": "From maps to thresholds",
     "dice_regression": "Predicting Dice",
+    "published": "The published numbers",
 }
 
 
