@@ -264,7 +264,7 @@ def test_no_machines_own_paths():
     folders = ("book", "wmhqc", "workflow", "tests", ".ci", ".github", "benchmarks")
     files = [path for path in ROOT.iterdir() if path.is_file()]
     files += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
-    own = re.compile(r"(?<![\w.:/-])/(home|Users|root|work|mnt|tmp)/\w|[A-Z]:\\\\?Users")
+    own = re.compile(r"(?<![\w./-])(?:file://)?/(home|Users|root|work|mnt|tmp)/\w|[A-Z]:\\\\?Users")
     for path in files:
         if path.suffix in suffixes and "__pycache__" not in path.parts and path.name != ".git":
             found = own.search(path.read_text(encoding="utf-8"))
