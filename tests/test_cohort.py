@@ -507,3 +507,10 @@ def test_facts(real, shared):
     assert facts.loc["sub-ms17p07", "lesion_ml"] == pytest.approx(1.3)
     assert facts.loc["sub-ms17p19", "lesion_percent"] == pytest.approx(100 * 49769 / 1066747)
     assert facts.loc["sub-tab01", "voxel_x"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_credit_names_the_source_of_a_picture():
+    row = {"case": "sub-a", "synthetic": False, "licence": "CC BY", "citation": "Somebody (2017)"}
+    assert cohort.credit(row) == "sub-a: CC BY. Somebody (2017)"
+    assert cohort.credit(row | {"licence": float("nan"), "citation": None}) == "sub-a: real, source unknown"
+    assert cohort.credit(row | {"synthetic": True}) == "sub-a: synthetic"

@@ -172,3 +172,13 @@ def test_the_direction_of_a_known_score_is_looked_up():
     assert widget.cases["confidence"] == confidence
     with pytest.raises(ValueError, match="must be"):
         explore.threshold(table(), "q")
+
+
+def test_steps_instead_of_slices_are_named_and_not_resampled():
+    volume = np.random.default_rng(0).random((20, 20, 3))
+    explorer = explore.slices({"noise": volume}, size=10, step="Severity", steps=("none", "some", "much"))
+    maps = explorer.maps
+    assert maps["shape"] == [10, 10, 3] and explorer.slice == 0
+    assert maps["steps"] == ["none", "some", "much"] and maps["step"] == "Severity"
+    with pytest.raises(ValueError, match="one step for each of 3"):
+        explore.slices({"noise": volume}, steps=("none", "much"))

@@ -204,3 +204,38 @@ def test_import_is_light(module):
     code = f"import sys; import wmhqc.{module}; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# --- scans and cohorts ---------------------------------------------------------------------
+
+
+def test_pictures_show_each_image_with_its_outline_and_voxel_shape():
+    image = np.arange(12.0).reshape(4, 3)
+    outline = np.zeros((4, 3))
+    outline[1:3, 1] = 1
+    figure = figures.pictures({"a": {"image": image}, "b": {"image": image, "outline": outline, "voxel": (1, 5)}}, columns=3)
+    axes = figure.axes
+    assert [axis.get_title() for axis in axes] == ["a", "b", ""] and not axes[2].get_visible()
+    assert np.array_equal(axes[0].images[0].get_array(), image.T) and axes[0].images[0].get_clim() == (0, 11)
+    assert axes[1].get_aspect() == 5 and len(axes[1].collections) == 1 and not axes[0].collections
+    with pytest.raises(ValueError, match="no picture"):
+        figures.pictures({})
+
+
+def test_strips_have_a_point_for_each_case_and_a_bar_at_the_median():
+    table = pd.DataFrame({"group": ["a"] * 3 + ["b"], "count": [1, 10, 1000, np.nan]})
+    axis = figures.strips(table, {"count": "lesions"}, "group", log=("count",)).axes[0]
+    assert axis.get_xscale() == "log" and axis.get_xlabel() == "lesions"
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"]
+    points, bar = axis.lines[:2]
+    assert sorted(points.get_xdata()) == [1, 10, 1000] and list(bar.get_xdata()) == [10, 10]
+    assert len(axis.lines) == 3  # no bar for a group without values
+
+
+def test_cumulative_curves_end_at_one_and_say_their_quartiles():
+    figure = figures.cumulative({"few": [4, 1, np.nan, 2], "none": []}, "Load", "load (%)")
+    (curve,) = figure.data
+    assert list(curve.x) == [1, 2, 4] and curve.y[-1] == 1 and figure.layout.xaxis.type == "log"
+    assert "few: median 2, middle half 1.5 to 3." in figure.layout.meta["alt"]
+    with pytest.raises(ValueError, match="no values"):
+        figures.cumulative({"none": [np.nan]}, "Load", "load (%)")

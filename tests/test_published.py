@@ -201,3 +201,12 @@ def test_the_regressors_shrink_towards_the_mean(cases):
 def test_unknown_input_is_named():
     with pytest.raises(ValueError, match="image, uncertainty, error.*'volume'"):
         published.per_fold("volume")
+
+
+def test_table_3_as_printed_gives_two_scanners_no_human_brain():
+    found = published.table3()
+    assert found["cases"].sum() == 105 and found.loc["MS17", "voxel_printed"] == "0.47 × 0.47 × 0.8"
+    human = found["brain_ml_printed"].between(1000, 1700)
+    assert human.index[~human].tolist() == ["MS16-01", "GE3T"]
+    assert found["brain_ml"].between(1000, 1700).all()
+    assert found.loc["MS16-01", "brain_ml"] == pytest.approx(10 * found.loc["MS16-01", "brain_ml_printed"])

@@ -150,6 +150,14 @@ def _given(value) -> bool:
     return isinstance(value, (str, Path)) and str(value) != ""
 
 
+def credit(row: Mapping) -> str:
+    """Where a case is from, for below a picture of it: licence and citation, or synthetic."""
+    if row.get("synthetic"):
+        return f"{row['case']}: synthetic"
+    given = [text for text in (row.get("licence"), row.get("citation")) if _given(text)]
+    return f"{row['case']}: {'. '.join(given) or 'real, source unknown'}"
+
+
 # ------------------------------------------------------------------------------- readers
 
 
@@ -592,7 +600,7 @@ def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> lis
     outside = np.count_nonzero(mask & ~brain) / np.count_nonzero(mask)
     if outside > MAX_OUTSIDE:
         problems.append((f"is outside the brain by {outside:.0%}", WHOSE))
-    around = _surroundings(mask, flair.affine)
+    around = surroundings(mask, flair.affine)
     value = _brighter(array, brain, mask, around)
     flips = {axes: _brighter(array, brain, mask, around, axes) for axes in FLIPS}
     axes = max(flips, key=lambda axes: np.nan_to_num(flips[axes]))
@@ -630,10 +638,10 @@ def contrast(mask: np.ndarray, flair: np.ndarray, brain: np.ndarray, affine: np.
         0 to 1; NaN if there is no surrounding.
     """
     mask = np.asarray(mask) > 0
-    return _brighter(flair, brain, mask, _surroundings(mask, affine)) if mask.any() else float("nan")
+    return _brighter(flair, brain, mask, surroundings(mask, affine)) if mask.any() else float("nan")
 
 
-def _surroundings(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def surroundings(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Voxels 2 to 6 mm away from the mask (bool)."""
     from scipy import ndimage
 

@@ -177,6 +177,8 @@ def slices(
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     caption: str = "",
     size: int = 80,
+    steps: tuple[str, ...] = (),
+    step: str = "Slice",
 ) -> SliceExplorer:
     """Explore several maps of one case side by side, axial slice by axial slice.
 
@@ -203,6 +205,11 @@ def slices(
         What is to be seen; also the accessible name.
     size : int, default 80
         Longest edge shown, in voxels.
+    steps : tuple of str, optional
+        If the third axis is not a place but, say, a severity: the name of each step. It is not
+        resampled, and the explorer opens at the first.
+    step : str, default "Slice"
+        What the slider changes.
 
     Returns
     -------
@@ -212,7 +219,8 @@ def slices(
     Raises
     ------
     ValueError
-        If the arrays differ in shape, hold NaN, or a name or colour is not known.
+        If the arrays differ in shape, hold NaN, or a name or colour is not known; if there is
+        not one of `steps` for each position on the third axis.
     """
     from nibabel.orientations import apply_orientation, axcodes2ornt
 
@@ -228,6 +236,10 @@ def slices(
     order = axcodes2ornt(tuple(axes))
     shape = tuple(int(n) for n in apply_orientation(np.empty(next(iter(shapes.values())), bool), order).shape)
     shown = tuple(max(1, round(n * min(1, size / max(shape)))) for n in shape)
+    if steps:
+        if len(steps) != shape[2]:
+            raise ValueError(f"expected one step for each of {shape[2]} positions, got {len(steps)}")
+        shown = (*shown[:2], len(steps))
     spacing = [spacing[list(order[:, 0]).index(axis)] * shape[axis] / shown[axis] for axis in range(3)]
 
     payload, maps = [], []
@@ -248,9 +260,11 @@ def slices(
         inside.append(mask.sum(axis=(0, 1)))
     middle = int(np.argmax(inside[0])) if inside and inside[0].any() else shown[2] // 2
     return SliceExplorer(
-        slice=middle,
+        slice=0 if steps else middle,
         maps={
             "maps": maps,
+            "step": step,
+            "steps": list(steps),
             "contours": list(contours),
             "shape": list(shown),
             "spacing": [float(edge) for edge in spacing],

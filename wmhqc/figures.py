@@ -159,6 +159,130 @@ def _closed(figure):
     return figure
 
 
+# --- scans and cohorts ---------------------------------------------------------------------
+
+
+def pictures(panels: Mapping[str, Mapping], columns: int = 3):
+    """Slices beside each other, each with its title; left is the left of the patient.
+
+    Parameters
+    ----------
+    panels : mapping
+        Title -> `image` (array (x, y)) and, if wanted, `outline` (mask of that shape, orange),
+        `voxel` (edges along x and y in mm), `limits` (values that are black and white; 0 and the
+        largest value of the image by default).
+    columns : int
+        Pictures in a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    if not panels:
+        raise ValueError("no picture to show")
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, layout="constrained", facecolor="white", figsize=(9, 9 / columns * 1.2 * rows)
+    )
+    for axis in axes.flat[len(panels):]:
+        axis.set_visible(False)
+    for axis, (title, panel) in zip(axes.flat, panels.items()):
+        x, y = panel.get("voxel", (1, 1))
+        low, high = panel.get("limits", (0, panel["image"].max()))
+        axis.imshow(panel["image"].T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=y / x,
+                    interpolation="nearest")
+        if "outline" in panel:
+            _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
+        axis.set(xticks=[], yticks=[], facecolor="black")
+        axis.set_title(title, fontsize=14)
+    return _closed(figure)
+
+
+def strips(table: pd.DataFrame, columns: Mapping[str, str], by: str, log: tuple[str, ...] = ()):
+    """Compare groups of cases: a panel for each column, a row of points for each group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a case.
+    columns : mapping
+        Column -> its name on the axis.
+    by : str
+        Column of the groups.
+    log : tuple of str
+        Columns on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A bar marks the median of a group.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
+
+    groups = dict(tuple(table.groupby(by, sort=False)))
+    figure, axes = plt.subplots(
+        len(columns), 1, squeeze=False, layout="constrained", facecolor="white",
+        figsize=(7.5, len(columns) * (0.75 + 0.32 * len(groups))),
+    )
+    rng = np.random.default_rng(0)
+    for axis, (column, name) in zip(axes[:, 0], columns.items(), strict=True):
+        for i, rows in enumerate(groups.values()):
+            values = rows[column].dropna().to_numpy(float)
+            axis.plot(values, i + rng.uniform(-0.25, 0.25, len(values)), "oDs^xP"[i % 6], color=COLOURS[i % 6],
+                      markersize=5, alpha=0.7, markeredgewidth=0 if i % 6 != 4 else 1.5)
+            if len(values):
+                axis.plot([np.median(values)] * 2, [i - 0.4, i + 0.4], color="black", linewidth=2.5)
+        axis.set(xlabel=name, ylim=(len(groups) - 0.5, -0.5))
+        if column in log:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("")
+        axis.set_yticks(range(len(groups)), groups)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    return _closed(figure)
+
+
+def cumulative(groups: Mapping[str, np.ndarray], title: str, label: str):
+    """Cumulative distributions on a logarithmic axis.
+
+    Parameters
+    ----------
+    groups : mapping
+        Name in the legend -> values > 0, one a case; NaN and empty groups are left out.
+    title, label : str
+        Of the figure and of its horizontal axis.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        `layout.meta.alt` gives the quartiles of each group.
+    """
+    import plotly.graph_objects as go
+
+    figure, said = go.Figure(), []
+    for i, (name, values) in enumerate(groups.items()):
+        values = np.sort(np.asarray(values, float))
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        figure.add_scatter(
+            x=values, y=np.arange(1, len(values) + 1) / len(values), mode="lines+markers", name=name,
+            line={"shape": "hv", "color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
+            marker={"symbol": SYMBOLS[i % 6], "size": 6}, hovertemplate="%{x:.3g}: share %{y:.2f}<extra></extra>",
+        )
+        low, middle, high = np.percentile(values, (25, 50, 75))
+        said.append(f"{name}: median {middle:.2g}, middle half {low:.2g} to {high:.2g}.")
+    if not said:
+        raise ValueError("no values to show")
+    alt = f"Cumulative distributions of {label}. {' '.join(said)}"
+    return _plain(figure, title, label, "share of cases up to here", alt).update_xaxes(type="log")
+
+
 # --- networks ------------------------------------------------------------------------------
 
 #: Column and row of each block of the U-nets; the rows are the four resolutions.

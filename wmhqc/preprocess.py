@@ -106,7 +106,7 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
     to_ras = nib.io_orientation(scan.affine)
 
     def cube(array: np.ndarray, order: int) -> np.ndarray:
-        resized = _resize(array.astype(np.float32), (size,) * 3, order)
+        resized = resize(array.astype(np.float32), (size,) * 3, order)
         return nib.apply_orientation(resized, to_ras)
 
     channels = [
@@ -167,11 +167,11 @@ def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Im
     map = nib.apply_orientation(map, from_ras)
     lengths = tuple(stop - start for start, stop in prepared.box)
     if order == 0:
-        resized = _resize(map, lengths, 0)
+        resized = resize(map, lengths, 0)
         if resized.dtype == bool:
             resized = resized.astype(np.uint8)
     else:
-        resized = _resize(map.astype(np.float32), lengths, order)
+        resized = resize(map.astype(np.float32), lengths, order)
     whole = np.zeros(prepared.shape, resized.dtype)
     whole[tuple(slice(*edge) for edge in prepared.box)] = resized
     image = nib.Nifti1Image(whole, prepared.affine)
@@ -324,11 +324,19 @@ def _binary(case: str, image, mask: np.ndarray) -> np.ndarray:
     return mask > 0
 
 
-def _resize(array: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:
+def resize(array: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:
     """Resize so that the outer faces of the first and last voxels stay where they are.
 
     Where voxels grow, the array is smoothed first (Gaussian, SD (factor - 1) / 2 voxels, the
     rule of scikit-image), except for order 0. Cubic overshoot is clipped.
+
+    Parameters
+    ----------
+    array : float array (x, y, z)
+    shape : tuple of 3 int
+        The new shape.
+    order : {0, 1, 3}
+        Nearest voxel, linear, cubic.
     """
     from scipy import ndimage
 

@@ -40,10 +40,12 @@ const short = (x) =>
   (Number(x.toPrecision(3)) + 0).toLocaleString("en", { maximumSignificantDigits: 3 }).replace("-", "−");
 
 function render({ model, el }) {
-  const { maps, contours, shape, spacing, caption, data } = model.get("maps");
+  const { maps, contours, shape, spacing, caption, data, step, steps } = model.get("maps");
   const [nx, ny, nz] = shape;
   const ratio = (nx * spacing[0]) / (ny * spacing[1]);
   const visible = contours.map(() => true);
+  // The third axis is a place in the brain, or something else with a name for each step.
+  const here = (z) => steps[z] ?? `${z + 1} of ${nz}`;
   let volume = null; // bytes, once unpacked
 
   const root = html("div", { class: "wmhqc", role: "group", "aria-label": caption || "Slice explorer" });
@@ -63,9 +65,9 @@ function render({ model, el }) {
     return { name, low, high, canvas, value, frame, table: colours(SCALES[color]) };
   });
 
-  const slider = html("input", { type: "range", min: 0, max: nz - 1, step: 1, "aria-label": "Axial slice, from low to high" });
+  const slider = html("input", { type: "range", min: 0, max: nz - 1, step: 1, "aria-label": steps.length ? step : "Axial slice, from low to high" });
   const place = html("output", { class: "value" });
-  const here = html("p", { class: "remark" });
+  const remark = html("p", { class: "remark" });
   const buttons = html("div", { class: "buttons" });
   contours.forEach((name, k) => {
     const { color, dash } = STYLES[k];
@@ -83,8 +85,8 @@ function render({ model, el }) {
   root.append(
     html("div", { class: "panels" }, ...panels.map((panel) => panel.frame)),
     html("div", { class: "controls" },
-      html("div", { class: "control" }, html("span", {}, "Slice"), place, slider),
-      ...(contours.length ? [buttons] : []), here));
+      html("div", { class: "control" }, html("span", {}, step), place, slider),
+      ...(contours.length ? [buttons] : []), remark));
   if (caption) root.append(html("p", { class: "caption" }, caption));
   el.replaceChildren(root);
 
@@ -140,18 +142,17 @@ function render({ model, el }) {
       context.imageSmoothingQuality = "high";
       context.drawImage(source, 0, 0, canvas.width, canvas.height);
       contours.forEach((_, k) => visible[k] && outline(context, k, z, canvas.width, canvas.height));
-      canvas.setAttribute("aria-label", `${name}, axial slice ${z + 1} of ${nz}`);
+      canvas.setAttribute("aria-label", `${name}, ${steps.length ? step.toLowerCase() : "axial slice"} ${here(z)}`);
     });
     slider.value = z;
-    const text = `${z + 1} of ${nz}`;
-    place.textContent = text;
-    slider.setAttribute("aria-valuetext", text);
+    place.textContent = here(z);
+    slider.setAttribute("aria-valuetext", here(z));
     const found = contours.filter((_, k) => {
       for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++) if (within(k, x, y, z)) return true;
       return false;
     });
-    here.textContent = "Seen from the feet: the patient’s right (R) is on the left. "
-      + (contours.length ? `In this slice: ${found.join(", ") || "no outline"}.` : "");
+    remark.textContent = "Seen from the feet: the patient’s right (R) is on the left. "
+      + (contours.length ? `In the picture: ${found.join(", ") || "no outline"}.` : "");
     root.dataset.slice = z;
   }
 
