@@ -56,14 +56,18 @@ def fingerprint(chapter: str, given: dict, folder: Path, after: list[str]) -> st
     return digest.hexdigest()
 
 
-# What TensorFlow says on every machine when it starts, before it obeys TF_CPP_MIN_LOG_LEVEL.
-START_UP = re.compile(r"^(WARNING: All log messages before absl::InitializeLog|I0000 ).*\n?", re.MULTILINE)
+# What TensorFlow says on every machine when it starts, before it obeys TF_CPP_MIN_LOG_LEVEL; and
+# its guess, wrong where several networks are used in turn, that one of them is compiled again.
+REMARKS = re.compile(
+    r"^(WARNING: All log messages before absl::InitializeLog|I0000 00:|.*WARNING:tensorflow:\d+ out of the last).*\n?",
+    re.MULTILINE,
+)
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Hide papermill's injected cell, and leave of the outputs what a reader wants to see.
 
-    TensorFlow's greeting goes; of a progress bar its last state stays; the states of widgets go,
+    TensorFlow's remarks go; of a progress bar its last state stays; the states of widgets go,
     since the page has its own view of them.
     """
     for cell in notebook.cells:
@@ -86,7 +90,7 @@ def merge_streams(outputs: list) -> list:
             merged.append(output)
     for output in merged:
         if "name" in output:
-            text = START_UP.sub("", output["text"])
+            text = REMARKS.sub("", output["text"])
             output["text"] = re.sub(r"^.*\r(?=[^\r\n])", "", text, flags=re.MULTILINE).replace("\r", "")
     return [output for output in merged if output.get("text", "x").strip()]
 

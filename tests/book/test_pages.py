@@ -12,7 +12,7 @@ import browser
 from browser import check_page
 from wmhqc import explore
 
-EXPLORERS = ["book/index.html", "book/vs_thresholds.html"]
+EXPLORERS = ["book/index.html", "book/vs_thresholds.html", "book/published.html"]
 
 
 @pytest.mark.parametrize("name", ["index.html", "search.html", "genindex.html", *PAGES])
