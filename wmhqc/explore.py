@@ -19,6 +19,8 @@ import anywidget
 import numpy as np
 import traitlets
 
+from wmhqc import failure
+
 _FOLDER = Path(__file__).parent
 _shown = itertools.count(1)  # so that one widget shown twice on a page gets two ids
 
@@ -323,23 +325,18 @@ def threshold_numbers(scores, dice, threshold: float, tau: float = 0.5, confiden
     if confidence not in (1, -1):
         raise ValueError(f"confidence must be +1 or -1, not {confidence!r}")
     scores, dice, complete = _complete(scores, dice)
-    flagged = confidence * scores < confidence * threshold
-    failed = dice < tau
-    tp, fp = int((flagged & failed).sum()), int((flagged & ~failed).sum())
-    fn, tn = int((~flagged & failed).sum()), int((~flagged & ~failed).sum())
-
-    def ratio(part, whole):
-        return part / whole if whole else float("nan")
-
+    flagged = failure.flag(confidence * scores, confidence * threshold)
+    counts = failure.confusion(dice, flagged, tau)
+    mean = failure.removal(dice, flagged) if len(dice) else {"before": np.nan, "after": np.nan}
     return {
-        "cases": len(dice), "left_out": int((~complete).sum()),
-        "kept": fn + tn, "flagged": tp + fp, "tp": tp, "fp": fp, "fn": fn, "tn": tn,
-        "sensitivity": ratio(tp, tp + fn), "ppv": ratio(tp, tp + fp),
-        "specificity": ratio(tn, tn + fp), "npv": ratio(tn, tn + fn),
-        "coverage": ratio(fn + tn, len(dice)),
-        "dice_before": ratio(float(dice.sum()), len(dice)),
-        "dice_after": ratio(float(dice[~flagged].sum()), fn + tn),
-    }  # fmt: skip
+        **counts,
+        "cases": len(dice),
+        "left_out": int((~complete).sum()),
+        "kept": counts["fn"] + counts["tn"],
+        "coverage": (~flagged).mean() if len(dice) else np.nan,
+        "dice_before": mean["before"],
+        "dice_after": mean["after"],
+    }
 
 
 def _complete(scores, dice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
