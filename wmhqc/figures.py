@@ -196,7 +196,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
         axis.set(xticks=[], yticks=[], facecolor="black")
-        axis.set_title(title, fontsize=14)
+        axis.set_title(title, fontsize=16)
     return _closed(figure)
 
 
@@ -225,23 +225,24 @@ def strips(table: pd.DataFrame, columns: Mapping[str, str], by: str, log: tuple[
     groups = dict(tuple(table.groupby(by, sort=False)))
     figure, axes = plt.subplots(
         len(columns), 1, squeeze=False, layout="constrained", facecolor="white",
-        figsize=(7.5, len(columns) * (0.75 + 0.32 * len(groups))),
+        figsize=(6.5, len(columns) * (0.75 + 0.32 * len(groups))),
     )
     rng = np.random.default_rng(0)
     for axis, (column, name) in zip(axes[:, 0], columns.items(), strict=True):
         for i, rows in enumerate(groups.values()):
             values = rows[column].dropna().to_numpy(float)
-            axis.plot(values, i + rng.uniform(-0.25, 0.25, len(values)), "oDs^xP"[i % 6], color=COLOURS[i % 6],
-                      markersize=5, alpha=0.7, markeredgewidth=0 if i % 6 != 4 else 1.5)
+            axis.plot(values, i + rng.uniform(-0.25, 0.25, len(values)), "oDs^vP"[i % 6], color=COLOURS[i % 6],
+                      markersize=6, alpha=0.85, markeredgewidth=0.3, markeredgecolor="black")
             if len(values):
                 axis.plot([np.median(values)] * 2, [i - 0.4, i + 0.4], color="black", linewidth=2.5)
-        axis.set(xlabel=name, ylim=(len(groups) - 0.5, -0.5))
+        axis.set(ylim=(len(groups) - 0.5, -0.5))
+        axis.set_xlabel(name, fontsize=12)
         if column in log:
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter("")
-        axis.set_yticks(range(len(groups)), groups)
+        axis.set_yticks(range(len(groups)), groups, fontsize=12)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     return _closed(figure)

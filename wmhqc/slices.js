@@ -83,7 +83,7 @@ function render({ model, el }) {
     buttons.append(node);
   });
   root.append(
-    html("div", { class: "panels" }, ...panels.map((panel) => panel.frame)),
+    html("div", { class: maps.length > 4 ? "panels many" : "panels" }, ...panels.map((panel) => panel.frame)),
     html("div", { class: "controls" },
       html("div", { class: "control" }, html("span", {}, step), place, slider),
       ...(contours.length ? [buttons] : []), remark));
