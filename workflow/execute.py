@@ -126,7 +126,6 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
         cwd=str(ROOT),
         progress_bar=sys.stderr.isatty(),
         log_output=False,
-        coalesce_streams=True,  # of a progress bar its last state only
     )
     nbformat.write(tidy(executed), output)
     source.unlink()
