@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONPATH
 
-.PHONY: help book test setup notebooks lock clean
+.PHONY: help book test setup notebooks lock unlock clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -28,9 +28,9 @@ setup: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; install one, or say where: make PYTHON=/path/to/python3"; exit 1; }
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	pip install --quiet --require-hashes -r requirements.lock
-	pip install --quiet --no-deps --no-build-isolation --editable .
+	test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
+	.venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 # the notebooks that Colab opens: the chapters without outputs
@@ -40,6 +40,10 @@ notebooks: setup
 # needs uv (https://docs.astral.sh/uv)
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+
+# after a kill that left no time to tidy up ("directory cannot be locked")
+unlock: setup
+	$(SNAKEMAKE) --config set=$(SET) --unlock
 
 clean:
 	rm -rf _build runs .snakemake

@@ -28,7 +28,10 @@ def find_browser() -> str:
         tried += [[*sudo, "apt-get", "update"], [*sudo, "apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
     for command in tried:
         try:
-            subprocess.run(command, check=False, capture_output=True, timeout=600)
+            subprocess.run(
+                command, check=False, capture_output=True, timeout=600, stdin=subprocess.DEVNULL,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            )
         except (OSError, subprocess.TimeoutExpired):
             continue
         if found := _present():
@@ -42,13 +45,22 @@ def find_browser() -> str:
 
 def _present() -> str | None:
     for name in NAMES:
-        if path := shutil.which(name):
+        if (path := shutil.which(name)) and _runs(path):
             return path
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
         path = play.chromium.executable_path
-    return path if Path(path).exists() else None
+    return path if Path(path).exists() and _runs(path) else None
+
+
+def _runs(path: str) -> bool:
+    """Whether the browser starts: a stub or a browser without its libraries does not."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 @contextmanager

@@ -1,23 +1,19 @@
+import sys
+
 import numpy as np
-import pandas as pd
 
 from wmhqc import page
 
 
-def test_credit_names_each_source_once():
-    table = pd.DataFrame(
-        {
-            "case": ["a", "b", "c"],
-            "licence": ["CC BY", "CC BY", np.nan],
-            "citation": ["One et al.", "One et al.", np.nan],
-        }
-    )
-    assert page.credit(table) == "Real scans: One et al. (licence CC BY)."
+def test_glue_hands_plain_numbers_to_the_page(monkeypatch):
+    stored = {}
+    import myst_nb
 
-
-def test_synthetic_scans_say_so():
-    assert page.credit(pd.DataFrame({"case": ["a"]})).startswith("Synthetic scans")
-
-
-def test_glue_needs_no_page():
+    monkeypatch.setattr(myst_nb, "glue", lambda name, value, display: stored.update({name: value}))
     page.glue(number=np.float64(0.5), text="x")
+    assert stored == {"number": 0.5, "text": "x"} and type(stored["number"]) is float
+
+
+def test_without_myst_nb_there_is_no_page_and_no_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    assert page.glue(number=1) is None

@@ -81,6 +81,21 @@ def test_training_learns_and_keeps_the_best(whole, tmp_path):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
+    losses_of_epochs = iter([0.5, 0.3, 0.4])
+
+    def one_epoch(model, *rest):
+        value = next(losses_of_epochs)
+        for variable in model.trainable_variables:
+            variable.assign(np.full(variable.shape, value))
+        return {"loss": value, "val_loss": value}
+
+    monkeypatch.setattr(training, "_epoch", one_epoch)
+    model, history = run(tmp_path / "mc_unet", epochs=3)
+    assert history["val_loss"].tolist() == [0.5, 0.3, 0.4]
+    np.testing.assert_allclose(model.trainable_variables[0], 0.3)
+
+
 def test_a_finished_training_is_loaded(whole, tmp_path_factory):
     model, history = run(next(tmp_path_factory.getbasetemp().glob("training*")) / "mc_unet")
     assert_same(whole, (model, history))

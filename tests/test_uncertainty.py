@@ -66,6 +66,17 @@ def test_same_seed_same_passes(model, volume):
     assert one.passes == 3
 
 
+def test_no_two_layers_ever_draw_the_same_mask(model):
+    """Also not at different passes, as they would with seeds that lie side by side."""
+    uncertainty._seed_dropout(model, 0)
+    drawn = {
+        tuple(np.asarray(layer.seed_generator.next()).tolist())
+        for layer in uncertainty._dropouts(model)
+        for _ in range(50)
+    }
+    assert len(drawn) == 50 * len(uncertainty._dropouts(model)) == 300
+
+
 def test_passes_differ(model, volume):
     assert uncertainty.monte_carlo(model, volume, 4).variance.max() > 0
 

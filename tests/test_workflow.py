@@ -19,7 +19,7 @@ def project(tmp_path):
         if os.environ.get("CI"):
             pytest.fail("the smoke book is not built; run `make test`")
         pytest.skip("the smoke book is not built (make book SET=smoke)")
-    for name in ("book", "wmhqc", "workflow", "_build", ".snakemake"):
+    for name in ("book", "wmhqc", "workflow", f"_build/{SET}", ".snakemake"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("locks", "incomplete"))
     for name in ("_config.yml", "_toc.yml", "requirements.lock"):
         shutil.copy2(ROOT / name, tmp_path / name)
@@ -50,8 +50,8 @@ def test_a_changed_chapter_and_what_depends_on_it(project):
 
 
 def test_a_changed_page_without_code(project):
-    change(project / "book" / "index.md")
-    assert to_do(project) == {"book"} or to_do(project) == {"index", "book"}
+    change(project / "book" / "glossary.md")
+    assert to_do(project) == {"book"}
 
 
 def test_a_changed_parameter(project):

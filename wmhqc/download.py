@@ -131,11 +131,12 @@ def try_ms17(
         return _table(there, whole), str(error)
 
 
-def real_patients(progress: bool = True, timeout: float = 5) -> tuple[pd.DataFrame, str]:
+def real_patients(ms17: bool = True, progress: bool = True, timeout: float = 5) -> tuple[pd.DataFrame, str]:
     """All real patients that can be had here, with their licences.
 
     A folder of prepared patients (``data/real`` below the environment variable WMHQC_SHARED, or
-    below ``../shared``, seen from the working directory or from the repository) and MS17.
+    below ``../shared``, seen from the working directory or from the repository) and, unless
+    `ms17` is False, MS17 (30 patients, about 250 MB, once).
 
     Returns
     -------
@@ -150,11 +151,12 @@ def real_patients(progress: bool = True, timeout: float = 5) -> tuple[pd.DataFra
         messages.append("No folder of prepared patients (set WMHQC_SHARED to a folder that has data/real).")
     else:
         tables.append(_sources(cohort.from_folder(folder)))
-    ms17, reason = try_ms17(progress=progress, timeout=timeout)
-    if reason:
-        messages.append(f"MS17 is not complete: {reason}")
-    if len(ms17):
-        tables.append(ms17)
+    if ms17:
+        fetched, reason = try_ms17(progress=progress, timeout=timeout)
+        if reason:
+            messages.append(f"MS17 is not complete: {reason}")
+        if len(fetched):
+            tables.append(fetched)
     if not tables:
         return _table(Path(), []), " ".join(messages)
     # The folder may hold MS17 patients too, under the same names.

@@ -1,4 +1,4 @@
-"""What a chapter needs to be a page: numbers for its prose, credits for its pictures."""
+"""What a chapter needs to be a page: numbers for its prose."""
 
 from __future__ import annotations
 
@@ -15,18 +15,3 @@ def glue(**values) -> None:
         return
     for name, value in values.items():
         store(name, value.item() if hasattr(value, "item") else value, display=False)
-
-
-def credit(table) -> str:
-    """Whose scans a page shows, and under which licence.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        A cohort table; rows with the columns `licence` and `citation` filled count.
-    """
-    known = table.reindex(columns=["licence", "citation"]).dropna().drop_duplicates()
-    if known.empty:
-        return "Synthetic scans, MIT licence, as the code."
-    sources = [f"{row.citation} (licence {row.licence})" for row in known.itertuples()]
-    return "Real scans: " + "; ".join(sources) + "."

@@ -134,17 +134,23 @@ def fit(
             trained = model
             rate = _rate(learning_rate, schedule, epochs * steps)
             trained.compile(keras.optimizers.Adam(rate), loss, jit_compile=jit())
-        trained.fit(
-            _examples(draw, batch, seed, start=done * steps * batch),
-            validation_data=tuple(np.stack(part) for part in zip(*validation, strict=True)),
-            validation_batch_size=1,
-            steps_per_epoch=steps,
-            initial_epoch=done,
-            epochs=epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[_Keep(folder, history, epochs, progress)],
+        examples = _examples(draw, batch, seed, start=done * steps * batch)
+        bar = tqdm(
+            range(done + 1, epochs + 1),
+            initial=done,
+            total=epochs,
+            desc=folder.name,
+            unit="epoch",
+            disable=not progress,
+            file=sys.stdout,
+            mininterval=2,
         )
+        for epoch in bar:
+            begun = time.perf_counter()
+            row = {"epoch": epoch, **_epoch(trained, examples, steps, validation)}
+            row["seconds"] = time.perf_counter() - begun
+            history = _keep(trained, folder, history, row, last=epoch == epochs)
+            bar.set_postfix({"validation loss": f"{history['val_loss'].min():.4f}"})
     model.load_weights(folder / BEST)
     return model, read_history(folder)
 
@@ -223,54 +229,41 @@ def _checkpoint(folder, epoch):
     return folder / f"epoch-{epoch:04d}.keras"
 
 
-class _Keep(keras.callbacks.Callback):
-    """After each epoch keep what is needed to go on, in an order that any kill survives.
+def _epoch(model, examples, steps, validation):
+    """One epoch: mean loss of the training steps, and of the validation examples.
+
+    A plain loop and not `model.fit`, whose input pipeline takes from the training step the
+    cores that it runs on: on 2 cores at 64^3 the loop takes about half the time a step.
+    """
+    means = {}
+    for name, on_batch, batches in (
+        ("loss", model.train_on_batch, itertools.islice(examples, steps)),
+        ("val_loss", model.test_on_batch, ((x[None], y[None]) for x, y in validation)),
+    ):
+        model.reset_metrics()  # a batch returns the mean since then
+        for inputs, targets in batches:
+            means[name] = float(np.asarray(on_batch(inputs, targets)))
+    if not np.isfinite(means["loss"]):
+        raise FloatingPointError(
+            f"{model.name}: the loss is {means['loss']}; lower the learning rate or check the inputs"
+        )
+    return means
+
+
+def _keep(model, folder, history, row, last):
+    """Write what is needed to go on after this epoch, in an order that any kill survives.
 
     The history names the epoch to go on from, so it is written when all else is on disk, and
     the checkpoint before it is removed only then.
     """
-
-    def __init__(self, folder, history, epochs, progress):
-        super().__init__()
-        self.folder, self.history, self.epochs = folder, history, epochs
-        self.bar = tqdm(
-            total=epochs,
-            initial=len(history),
-            desc=folder.name,
-            unit="epoch",
-            disable=not progress,
-            file=sys.stdout,
-            mininterval=2,
-        )
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        done, best = epoch + 1, self.history["val_loss"].min() if len(self.history) else np.inf
-        if not np.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"{self.folder.name}: the loss is {logs['loss']} in epoch {done}; "
-                "lower the learning rate or check the inputs"
-            )
-        row = {
-            "epoch": done,
-            "loss": logs["loss"],
-            "val_loss": logs["val_loss"],
-            "seconds": time.perf_counter() - self.started,
-        }
-        if done < self.epochs:
-            _replace(_checkpoint(self.folder, done), self.model.save)
-        if row["val_loss"] < best:
-            _replace(self.folder / BEST, self.model.save_weights)
-        self.history = pd.DataFrame([*self.history.to_dict("records"), row])
-        _replace(self.folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
-        _checkpoint(self.folder, epoch).unlink(missing_ok=True)
-        self.bar.set_postfix({"validation loss": f"{self.history['val_loss'].min():.4f}"})
-        self.bar.update()
-
-    def on_train_end(self, logs=None):
-        self.bar.close()
+    if not last:
+        _replace(_checkpoint(folder, row["epoch"]), model.save)
+    if not len(history) or row["val_loss"] < history["val_loss"].min():
+        _replace(folder / BEST, model.save_weights)
+    history = pd.DataFrame([*history.to_dict("records"), row])
+    _replace(folder / "history.csv", lambda path: history.to_csv(path, index=False))
+    _checkpoint(folder, row["epoch"] - 1).unlink(missing_ok=True)
+    return history
 
 
 def _replace(path, write):

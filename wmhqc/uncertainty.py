@@ -123,8 +123,11 @@ def _dropouts(model):
 
 
 def _seed_dropout(model, seed):
+    # Keras draws with (a, b), (a, b + 1), ...: each layer needs an `a` of its own, or one layer
+    # would soon draw the masks of another
     for i, layer in enumerate(_dropouts(model)):
-        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+        state = np.random.SeedSequence([seed, i]).generate_state(2)
+        layer.seed_generator.state.assign(state.astype("uint32"))
 
 
 def _split(model):

@@ -113,6 +113,7 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
         results.mkdir(parents=True)
         note.write_text(key)
 
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ |= {
         "PLOTLY_RENDERER": "plotly_mimetype",
         "TF_CPP_MIN_LOG_LEVEL": "3",
