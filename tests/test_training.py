@@ -81,6 +81,28 @@ def test_training_learns_and_keeps_the_best(whole, tmp_path):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
+def test_the_validation_loss_is_the_mean_over_all_examples(tmp_path):
+    """The target says how wrong the network, which always answers 0, is about each example."""
+
+    def zero():
+        inputs = keras.Input((1,))
+        return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="zeros")(inputs))
+
+    validation = [(np.ones(1, "float32"), np.array([t], "float32")) for t in (1, 2, 6)]
+    _, history = training.fit(
+        zero,
+        lambda rng: (np.ones(1, "float32"), np.zeros(1, "float32")),
+        validation,
+        tmp_path / "zero",
+        loss=keras.losses.MeanAbsoluteError(),
+        epochs=2,
+        steps=2,
+        progress=False,
+    )
+    assert history["loss"].tolist() == [0, 0]
+    assert history["val_loss"].tolist() == [3, 3]
+
+
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
     losses_of_epochs = iter([0.5, 0.3, 0.4])
 

@@ -240,9 +240,11 @@ def _epoch(model, examples, steps, validation):
         ("loss", model.train_on_batch, itertools.islice(examples, steps)),
         ("val_loss", model.test_on_batch, ((x[None], y[None]) for x, y in validation)),
     ):
-        model.reset_metrics()  # a batch returns the mean since then
+        values = []
         for inputs, targets in batches:
-            means[name] = float(np.asarray(on_batch(inputs, targets)))
+            model.reset_metrics()  # so that what a batch returns is its own loss
+            values.append(float(np.asarray(on_batch(inputs, targets))))
+        means[name] = float(np.mean(values))
     if not np.isfinite(means["loss"]):
         raise FloatingPointError(
             f"{model.name}: the loss is {means['loss']}; lower the learning rate or check the inputs"
