@@ -192,20 +192,21 @@ def rec_unet(size=128, slopes="channel", initializer="he_normal", form="fast"):
     return keras.Model(inputs, outputs, name="rec_unet")
 
 
-def reg_net(size=128):
+def reg_net(size=128, output="linear"):
     """Regression network: a pair of maps in, the predicted Dice out (Fig. 4c).
 
     Parameters
     ----------
     size : int
         Edge length n of the input volume in voxels, a multiple of 16.
+    output : {"linear", "sigmoid"}
+        As in the paper, or bound to [0, 1].
 
     Returns
     -------
     keras.Model
         `(batch, n, n, n, 2)` (the mean prediction and one of FLAIR, uncertainty, error; each
-        scaled to about [-1, 1]) to `(batch, 1)`.  The output is linear, as in the paper, so
-        it is not bound to [0, 1].
+        scaled to about [-1, 1]) to `(batch, 1)`.
     """
     _check_size(size, 16)
     inputs = x = keras.Input((size, size, size, 2), name="pair")
@@ -214,7 +215,7 @@ def reg_net(size=128):
         x = layers.LeakyReLU(0.3, name=f"leaky{filters}")(x)
         x = layers.MaxPooling3D(2, name=f"pool{filters}")(x)
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, layers.Dense(1, name="dice")(x), name="reg_net")
+    return keras.Model(inputs, layers.Dense(1, activation=output, name="dice")(x), name="reg_net")
 
 
 def copy_weights(source, target):
