@@ -12,13 +12,6 @@ const STYLES = [
   { color: "#ffffff", dash: [1.5, 3] },
 ];
 
-function html(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function colours(stops) {
   const list = stops.split(" ").map((c) => [0, 2, 4].map((i) => parseInt(c.slice(i, i + 2), 16)));
   return Array.from({ length: 64 }, (_, level) => {

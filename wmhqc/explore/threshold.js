@@ -3,20 +3,6 @@
 
 const THUMB = 20; // width of the slider's thumb in px, as in explore.css
 
-function html(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function svg(tag, attributes = {}, text = "") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
-  return node;
-}
-
 function numbers({ score, dice, confidence }, threshold, tau) {
   const count = { tp: 0, fp: 0, fn: 0, tn: 0 };
   let all = 0, used = 0;
@@ -48,25 +34,6 @@ function preset({ score, dice, confidence }, kind, share, tau, strictest) {
   const above = trust.find((q) => q > failed[need(failed.length) - 1]);
   return above === undefined ? strictest : confidence * above;
 }
-
-// 1, 2 or 5 times a power of ten, not smaller than x
-function nice(x) {
-  const power = 10 ** Math.floor(Math.log10(x));
-  return power * [1, 2, 5, 10].find((m) => m * power >= x * (1 - 1e-9));
-}
-
-function ticks(lo, hi, most) {
-  const step = nice((hi - lo) / most);
-  const list = [];
-  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + 1e-9 * step; i++) list.push(i * step + 0); // + 0: no -0
-  return { list, decimals: decimals(step) };
-}
-
-const decimals = (step) => Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-const fixed = (x, digits) =>
-  x.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const shown = (x, digits = 2) => (Number.isNaN(x) ? "undefined" : fixed(x, digits));
-const plural = (n, one, many) => (n === 1 ? one : many);
 
 // Circle = good, triangle = failed; filled = used, hollow = sent to review.
 function point(kind, x, y) {

@@ -1,0 +1,13 @@
+"""Explorers: small interactive figures that compute in the reader's browser.
+
+Each explorer is one widget in three places. In JupyterLab and in Colab it is an
+ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs, its
+`text/html` view mounts the same JavaScript module with a few lines of script: no
+request, no kernel, and it works from a file that was opened with a double click.
+"""
+
+from wmhqc.explore.pictures import SliceExplorer, slices
+from wmhqc.explore.thresholds import ThresholdExplorer, threshold, threshold_numbers
+from wmhqc.explore.widget import Explorer
+
+__all__ = ["Explorer", "SliceExplorer", "ThresholdExplorer", "slices", "threshold", "threshold_numbers"]
