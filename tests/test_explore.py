@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhqc import explore
+from wmhqc import explore, failure, thresholds
 
 SCORE = [0.9, 0.8, 0.6, 0.4, 0.2]
 DICE = [0.8, 0.3, 0.7, 0.4, 0.6]
@@ -46,9 +46,15 @@ def test_nothing_flagged_leaves_ppv_undefined_not_one():
     assert np.isnan(everything["npv"]) and np.isnan(everything["dice_after"])
 
 
-def test_cases_without_a_number_are_left_out_and_counted():
-    numbers = explore.threshold_numbers([np.nan, *SCORE], [0.1, *DICE], 0.5)
+def test_a_case_without_a_dice_is_left_out_and_counted():
+    numbers = explore.threshold_numbers([0.7, *SCORE], [np.nan, *DICE], 0.5)
     assert numbers == {**explore.threshold_numbers(SCORE, DICE, 0.5), "left_out": 1}
+
+
+@pytest.mark.parametrize("confidence", [1, -1])
+def test_a_case_without_a_score_always_goes_to_review(confidence):
+    numbers = explore.threshold_numbers([np.nan, *SCORE], [0.1, *DICE], -9 * confidence, confidence=confidence)
+    assert (numbers["tp"], numbers["flagged"], numbers["kept"]) == (1, 1, 5)
 
 
 cases = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10)), min_size=1, max_size=30)
@@ -68,7 +74,7 @@ def test_the_page_has_the_state_and_one_module_and_asks_for_nothing():
     page = widget._repr_mimebundle_()[0]["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in widget._repr_mimebundle_()[0]
     state = json.loads(re.search(r"^const state = (.*);$", page, re.M).group(1))
-    assert state["cases"]["score"] == SCORE and state["value"] == 0.5 and state["tau"] == 0.5
+    assert state["cases"]["scores"][0]["values"] == SCORE and state["value"] == 0.5 and state["tau"] == 0.5
     assert page.count("export default") == 0 and page.count("const explorer =") == 1
     outside = set(re.findall(r"https?://[^\s\"'`]+", page)) - {"http://www.w3.org/2000/svg"}
     assert not outside and "import" not in re.findall(r"^\w+", page, re.M)
@@ -94,12 +100,89 @@ def test_a_widget_shown_twice_has_two_ids():
         ({"tau": 50}, "0 to 1"),
         ({"presets": (("drop", 0.5),)}, "preset"),
         ({"table": table(lesion_dice=[80, 30, 70, 40, 60])}, "5 do not"),
-        ({"table": table(q=[np.nan] * 5)}, "no row"),
+        ({"table": table(q=[np.nan] * 5)}, "no row of the table"),
+        ({"validation": table(q=[np.nan] * 5)}, "no row of the table of validation cases"),
+        ({"validation": table().drop(columns="q")}, "validation cases has no column 'q'"),
+        ({"presets": (("keep", 80),)}, "preset"),
     ],
 )
 def test_bad_input_is_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
         explore.threshold(**{"table": table(), "score": "q", "confidence": 1, **change})
+
+
+def drawn(n, seed):
+    """Cases whose score `q` follows the Dice, and `vs` the other way round."""
+    rng = np.random.default_rng(seed)
+    q = rng.random(n)
+    dice = np.clip(0.25 + 0.6 * q + rng.normal(0, 0.1, n), 0, 1)
+    names = [f"case-{i}" for i in range(n)]
+    return pd.DataFrame({"case": names, "q": q, "vs": 100 * (1 - q), "volume_ml": rng.random(n), "lesion_dice": dice})
+
+
+SIGNS = {"q": 1, "vs": -1}
+
+
+def chosen(widget, score, kind, tau):
+    """The threshold of a button, as the page looks it up."""
+    found = next(s for s in widget.cases["scores"] if s["name"] == score)
+    place = [preset[0] for preset in widget.cases["presets"]].index(kind)
+    return [step for step in found["presets"][place] if step[0] <= round(100 * tau)][-1][1:]
+
+
+@pytest.mark.parametrize("score", SIGNS)
+@pytest.mark.parametrize("tau", [0.37, 0.5, 0.83])
+def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
+    test, validation = drawn(60, 1), drawn(90, 2)
+    widget = explore.threshold(test, ["q", "vs"], validation=validation, confidence=SIGNS)
+    truth, trust = validation["lesion_dice"], SIGNS[score] * validation[score]
+    rules = {"keep": thresholds.for_coverage(truth, trust, tau, 0.8), "catch": thresholds.for_sensitivity(truth, trust, tau, 0.9),
+             "promise": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
+    for kind, choice in rules.items():
+        value, message = chosen(widget, score, kind, tau)
+        assert message == choice.message
+        assert value == (SIGNS[score] * choice.threshold if choice.possible else None)
+    # The cases shown have no say in it.
+    other = explore.threshold(drawn(60, 3), ["q", "vs"], validation=validation, confidence=SIGNS)
+    assert [s["presets"] for s in widget.cases["scores"]] == [s["presets"] for s in other.cases["scores"]]
+
+
+def test_what_cannot_be_promised_says_so_and_has_no_threshold():
+    widget = explore.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("promise", 0.1),))
+    value, message = chosen(widget, "q", "promise", 0.3)
+    assert value is None and "cannot be promised with this many cases: 21" in message
+    assert widget.value == pytest.approx(drawn(60, 1)["q"].median())
+
+
+def test_undefined_validation_scores_leave_a_threshold_that_can_be_written_down():
+    validation = drawn(20, 2)
+    validation.loc[:9, "q"] = np.nan
+    widget = explore.threshold(drawn(60, 1), "q", validation=validation, confidence=1)
+    assert chosen(widget, "q", "keep", 0.5)[0] == validation["q"].min()
+    widget.to_html()
+
+
+def test_curves_are_those_of_the_failure_module():
+    test = drawn(40, 1)
+    test.loc[3, "vs"] = np.nan
+    cases = explore.threshold(test, ["q", "vs"], confidence=SIGNS, baseline="volume_ml").cases
+    expected = {"q": test["q"], "vs": -test["vs"]}
+    for found in cases["scores"]:
+        trust = expected[found["name"]]
+        assert found["risk"] == pytest.approx(failure.risk_coverage(test["lesion_dice"], trust)["risk"].tolist(), abs=1e-6)
+        assert found["aurc"] == pytest.approx(failure.aurc(test["lesion_dice"], trust))
+    curves = {name: curve["aurc"] for name, curve in cases["curves"].items()}
+    assert curves["random"] == pytest.approx(1 - test["lesion_dice"].mean())
+    assert curves["oracle"] == pytest.approx(failure.aurc(test["lesion_dice"], test["lesion_dice"]))
+    assert curves["baseline"] == pytest.approx(failure.aurc(test["lesion_dice"], test["volume_ml"]))
+
+
+def test_it_starts_at_a_threshold_set_beforehand_else_at_the_first_that_can_be_had():
+    test, validation = drawn(60, 1), drawn(60, 2)
+    assert explore.threshold(test, "q", confidence=1, threshold=0.25).value == 0.25
+    by_score = explore.threshold(test, ["q", "vs"], confidence=SIGNS, threshold={"vs": 7}, validation=validation)
+    assert by_score.value == chosen(by_score, "q", "keep", 0.5)[0]
+    assert [score["fixed"] for score in by_score.cases["scores"]] == [None, 7]
 
 
 def unpacked(widget):
@@ -169,7 +252,7 @@ def test_the_direction_of_a_known_score_is_looked_up():
 
     score, confidence = next(iter(CONFIDENCE.items()))
     widget = explore.threshold(table().rename(columns={"q": score}), score)
-    assert widget.cases["confidence"] == confidence
+    assert widget.cases["scores"][0]["confidence"] == confidence
     with pytest.raises(ValueError, match="must be"):
         explore.threshold(table(), "q")
 

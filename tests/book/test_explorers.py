@@ -7,13 +7,23 @@ import pandas as pd
 import pytest
 
 from browser import accessibility, check_page, overflow
-from wmhqc import explore
+from wmhqc import explore, failure, thresholds
 
-rng = np.random.default_rng(7)
-UP = pd.DataFrame({"case": [f"sub-{i:02}" for i in range(40)], "q": rng.random(40)})
-UP["lesion_dice"] = np.clip(0.3 + 0.5 * UP["q"] + rng.normal(0, 0.15, 40), 0, 1)
-UP.loc[[3, 9], "q"] = np.nan
-DOWN = UP.assign(vs=1e4 * (1 - UP["q"]))
+
+def cases(n, seed):
+    """Cases with a score `q` that rises with the Dice, `vs` that falls, and `volume_ml`; q is undefined in two."""
+    rng = np.random.default_rng(seed)
+    q = rng.random(n)
+    table = pd.DataFrame({"case": [f"sub-{i:02}" for i in range(n)], "q": q, "volume_ml": q + rng.random(n)})
+    table["lesion_dice"] = np.clip(0.3 + 0.5 * q + rng.normal(0, 0.1, n), 0, 1)
+    table["vs"] = 1e4 * (1 - q) * rng.uniform(0.8, 1, n)
+    table.loc[[3, 9], "q"] = np.nan
+    return table
+
+
+TEST, VALIDATION = cases(40, 7), cases(90, 8)
+TEST.loc[5, "lesion_dice"] = np.nan
+SIGNS = {"q": 1, "vs": -1}
 COUNTS = ("tp", "fp", "fn", "tn", "kept", "flagged")
 RATIOS = ("sensitivity", "ppv", "specificity", "npv", "coverage", "dice_before", "dice_after")
 
@@ -31,15 +41,17 @@ def write(path, *widgets):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """A page with two explorers, one for each direction of a score."""
-    first = explore.threshold(UP, "q", confidence=1, threshold=0.4, label="Score <b>&</b> more")
-    second = explore.threshold(DOWN, "vs", confidence=-1, label="VS (mm³·bit)")
+    labels = {"q": "Score <b>&</b> more", "vs": "VS (mm³·bit)"}
+    first = explore.threshold(TEST, ["q", "vs"], validation=VALIDATION, confidence=SIGNS, label=labels)
+    second = explore.threshold(TEST, "vs", confidence=-1, threshold=4000, mark="the rule")
     return write(tmp_path_factory.mktemp("page") / "page.html", first, second)
 
 
-def compare(root, table, score, confidence):
+def compare(root):
     """The numbers on the page are those of Python; returns them."""
-    value, tau = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau"))
-    expected = explore.threshold_numbers(table[score], table["lesion_dice"], value, tau, confidence)
+    value, tau, score = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau")), root.get_attribute("data-score")
+    trust = SIGNS[score] * TEST[score]
+    expected = explore.threshold_numbers(TEST[score], TEST["lesion_dice"], value, tau, SIGNS[score])
     for name in (*COUNTS, *RATIOS):
         shown = root.locator(f'[data-name="{name}"]').first
         if name in COUNTS:
@@ -51,29 +63,44 @@ def compare(root, table, score, confidence):
     text = root.locator(".summary").text_content()
     assert f"{expected['kept']} of {expected['cases']} cases are used" in text
     assert f"{expected['fn']} poor segmentation" in text
-    return {**expected, "value": value, "tau": tau}
+    # The same decision and the same point of the risk-coverage curve as in wmhqc.failure.
+    judged = TEST["lesion_dice"].notna()
+    dice, trust = TEST.loc[judged, "lesion_dice"], trust[judged]
+    counts = failure.confusion(dice, failure.flag(trust, SIGNS[score] * value), tau)
+    assert [expected[name] for name in ("tp", "fp", "fn", "tn")] == [counts[name] for name in ("tp", "fp", "fn", "tn")]
+    here = root.locator("circle.here")
+    assert here.count() == (expected["kept"] > 0)
+    if expected["kept"]:
+        curve = failure.risk_coverage(dice, trust).iloc[expected["kept"] - 1]
+        assert float(here.get_attribute("data-coverage")) == pytest.approx(curve["coverage"])
+        assert float(here.get_attribute("data-risk")) == pytest.approx(curve["risk"], abs=1e-6)
+        assert curve["risk"] == pytest.approx(1 - expected["dice_after"])
+    aurc = float(root.locator('[data-name="aurc_score"]').get_attribute("value"))
+    assert aurc == pytest.approx(float(failure.aurc(dice, trust)))
+    return {**expected, "value": value, "tau": tau, "score": score}
 
 
-@pytest.mark.parametrize(("place", "table", "score", "confidence"), [(0, UP, "q", 1), (1, DOWN, "vs", -1)])
-def test_slider_by_keyboard_gives_pythons_numbers(watched, file, place, table, score, confidence):
+@pytest.mark.parametrize("place", [0, 1])
+def test_slider_by_keyboard_gives_pythons_numbers(watched, file, place):
     page, problems = watched
     page.goto(file)
     root = page.locator(".wmhqc").nth(place)
     slider = root.locator('input[type="range"]').first
-    compare(root, table, score, confidence)
+    compare(root)
     slider.focus()
     values = []
     for key in ("ArrowRight", "PageUp", "PageUp", "PageDown", "ArrowLeft", "ArrowLeft", "End", "Home"):
         slider.press(key)
-        values.append(compare(root, table, score, confidence))
+        values.append(compare(root))
     assert values[0]["value"] < values[1]["value"] < values[2]["value"]
-    # The two ends use everything or nothing, and say "undefined" rather than 1.
-    assert {values[-1]["kept"], values[-2]["kept"]} == {0, 38}
-    assert any(math.isnan(v["ppv"]) for v in values) and any(math.isnan(v["npv"]) for v in values)
+    # The two ends use everything that has a score, or nothing, and say "undefined" rather than 1.
+    assert {values[-1]["kept"], values[-2]["kept"]} == {0, 39 - 2 * (place == 0)}
+    assert any(math.isnan(v["npv"]) for v in values)
+    assert place == 0 or any(math.isnan(v["ppv"]) for v in values)
     limit = root.locator('input[type="range"]').nth(1)
     limit.focus()
     limit.press("PageUp")
-    assert compare(root, table, score, confidence)["tau"] == pytest.approx(0.5 + 0.1, abs=0.02)
+    assert 0.5 < compare(root)["tau"] < 0.7
     assert not problems
 
 
@@ -84,30 +111,73 @@ def test_slider_by_mouse_and_the_line_above_it(watched, file):
     slider = root.locator('input[type="range"]').first
     box = slider.bounding_box()
     seen = set()
-    for share in (0.2, 0.5, 0.8):
+    for share in (0.35, 0.5, 0.8):
         page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-        seen.add(compare(root, UP, "q", 1)["value"])
-        line = root.locator("line.threshold").bounding_box()
+        seen.add(compare(root)["value"])
+        line = root.locator("svg").first.locator("line.threshold").bounding_box()
         assert line["x"] + line["width"] / 2 == pytest.approx(box["x"] + share * box["width"], abs=2)
     assert len(seen) == 3 and not problems
 
 
-def test_presets_are_the_mildest_that_hold(page, file):
+def test_a_score_chosen_by_keyboard_keeps_the_rule_and_gives_pythons_numbers(watched, file):
+    page, problems = watched
     page.goto(file)
-    for place, table, score, confidence in ((0, UP, "q", 1), (1, DOWN, "vs", -1)):
-        root = page.locator(".wmhqc").nth(place)
-        root.get_by_role("button", name="Keep 80 %").click()
-        assert compare(root, table, score, confidence)["kept"] == math.ceil(0.8 * 38)
-        root.get_by_role("button", name="Catch 90 % of failures").click()
-        n = compare(root, table, score, confidence)
-        assert n["sensitivity"] >= 0.9
-        # one case more among the used, and too many failures get through
-        flagged = table[score][confidence * table[score] < confidence * n["value"]]
-        milder = confidence * (confidence * flagged).max()
-        numbers = explore.threshold_numbers(table[score], table["lesion_dice"], milder, n["tau"], confidence)
-        assert numbers["sensitivity"] < 0.9
-    page.locator(".wmhqc").first.get_by_role("button", name="Validation threshold").click()
-    assert compare(page.locator(".wmhqc").first, UP, "q", 1)["value"] == 0.4
+    root = page.locator(".wmhqc").first
+    root.get_by_role("button", name="Catch 90 %").click()
+    first = compare(root)
+    chooser = root.get_by_role("combobox", name="Score", exact=True)
+    chooser.focus()
+    chooser.press("ArrowDown")
+    second = compare(root)
+    assert (first["score"], second["score"]) == ("q", "vs")
+    assert root.get_by_role("button", name="Catch 90 %").get_attribute("aria-pressed") == "true"
+    assert "VS (mm³·bit)" in root.locator("svg.chart").first.text_content()
+    assert not problems
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.4, 0.6])
+@pytest.mark.parametrize("score", SIGNS)
+def test_buttons_go_where_python_says_from_validation_cases(page, file, score, tau):
+    page.goto(file)
+    root = page.locator(".wmhqc").first
+    root.get_by_role("combobox", name="Score", exact=True).select_option(score)
+    limit = root.locator('input[type="range"]').nth(1)
+    for _ in range(abs(round(100 * tau) - 50)):
+        limit.press("ArrowUp" if tau > 0.5 else "ArrowDown")
+    assert float(root.get_attribute("data-tau")) == tau
+    truth, trust = VALIDATION["lesion_dice"], SIGNS[score] * VALIDATION[score]
+    rules = {"Keep 80 %": thresholds.for_coverage(truth, trust, tau, 0.8),
+             "Catch 90 % of failures": thresholds.for_sensitivity(truth, trust, tau, 0.9),
+             "Promise at most 10 % failures": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
+    for name, choice in rules.items():
+        button = root.get_by_role("button", name=name)
+        assert button.is_enabled() == choice.possible
+        if choice.possible:
+            button.click()
+            assert compare(root)["value"] == pytest.approx(SIGNS[score] * choice.threshold, abs=1e-12)
+            assert choice.message.removeprefix("validation: ") in root.locator(".remark").text_content()
+        else:
+            assert choice.message in root.locator(".remark").text_content()
+    assert "chosen on 90 validation cases" in root.locator(".remark").text_content()
+    second = page.locator(".wmhqc").nth(1)
+    second.get_by_role("button", name="The rule").click()
+    assert compare(second)["value"] == 4000
+
+
+def test_risk_coverage_is_drawn_from_pythons_curves(page, file):
+    page.goto(file)
+    root = page.locator(".wmhqc").first
+    known = TEST.dropna(subset="lesion_dice")
+    curves = {"score": known["q"], "baseline": known["volume_ml"], "oracle": known["lesion_dice"], "random": 0 * known["vs"]}
+    for name, trust in curves.items():
+        points = root.locator(f"polyline.{name}").get_attribute("points").split()
+        drawn = np.array([point.split(",") for point in points], float)
+        risk = failure.risk_coverage(known["lesion_dice"], trust)["risk"].to_numpy()
+        assert len(drawn) == len(risk)
+        if name != "random":  # the picture is the curve upside down, to the rounding of its pixels
+            assert np.corrcoef(drawn[:, 1], risk)[0, 1] < -0.999, name
+        area = float(root.locator(f'[data-name="aurc_{name}"]').get_attribute("value"))
+        assert area == pytest.approx(float(failure.aurc(known["lesion_dice"], trust))), name
 
 
 def test_explorers_on_a_page_do_not_touch_each_other(page, file):
@@ -121,8 +191,9 @@ def test_explorers_on_a_page_do_not_touch_each_other(page, file):
 def test_left_out_cases_are_counted_and_labels_are_text(page, file):
     page.goto(file)
     root = page.locator(".wmhqc").first
-    assert "2 cases without a score or a Dice left out" in root.inner_text()
-    assert "Score <b>&</b> more" in root.locator("svg.chart").text_content()
+    assert "1 case without a Dice left out" in root.inner_text()
+    assert "2 cases have no score and go to review" in root.inner_text()
+    assert "Score <b>&</b> more" in root.locator("svg.chart").first.text_content()
 
 
 def test_a_screen_reader_hears_the_result(page, file):
@@ -131,7 +202,7 @@ def test_a_screen_reader_hears_the_result(page, file):
     root.locator("input").first.press("End")
     page.wait_for_timeout(600)
     heard = root.locator('[role="status"]').text_content()
-    assert "0 of 38 cases are used" in heard and heard.startswith("Threshold")
+    assert "0 of 39 cases are used" in heard and heard.startswith("Threshold")
 
 
 def test_page_is_accessible_narrow_and_quiet(page, file):
@@ -235,12 +306,12 @@ def test_checks_can_fail(page, tmp_path):
 def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
     """anywidget imports `_esm` as a module; Python then moves the slider through the model."""
     widget, name, value = {
-        "threshold": (explore.threshold(UP, "q", confidence=1), "value", 0.25),
+        "threshold": (explore.threshold(TEST, "q", confidence=1), "value", 0.25),
         "slices": (explore.slices({"Image": np.ones((4, 4, 4))}), "slice", 1),
     }[kind]
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))
-    state = {key: getattr(widget, key) for key in ("value", "tau", "cases", "slice", "maps") if widget.has_trait(key)}
+    state = {key: getattr(widget, key) for key in ("value", "tau", "score", "cases", "slice", "maps") if widget.has_trait(key)}
     moved = page.evaluate(
         """async ([esm, state, name, value]) => {
           const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));

@@ -52,7 +52,8 @@ def test_sliders_give_pythons_numbers(watched, name):
                 slider.press(key)
             value, tau = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau"))
             seen.add((value, tau))
-            expected = explore.threshold_numbers(cases["score"], cases["dice"], value, tau, cases["confidence"])
+            score = next(score for score in cases["scores"] if score["name"] == root.get_attribute("data-score"))
+            expected = explore.threshold_numbers(score["values"], cases["dice"], value, tau, score["confidence"])
             for label, number in expected.items():
                 shown = root.locator(f'[data-name="{label}"]')
                 if shown.count() and math.isnan(number):

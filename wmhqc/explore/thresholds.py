@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 import traitlets
 
-from wmhqc import failure
+from wmhqc import failure, thresholds
 from wmhqc.explore.widget import Explorer, module
+from wmhqc.scores import CONFIDENCE
+
+# What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.
+RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "promise": thresholds.guaranteed_risk}
+PRESETS = (("keep", 0.8), ("catch", 0.9), ("promise", 0.1))
+_TAUS = np.arange(101) / 100  # the steps of the slider for tau
 
 
 class ThresholdExplorer(Explorer):
-    """What `threshold` returns; `value` and `tau` follow the reader's sliders."""
+    """What `threshold` returns; `value`, `tau` and `score` follow the reader's choice."""
 
     _esm = module("common", "threshold")
     value = traitlets.Float().tag(sync=True)
     tau = traitlets.Float().tag(sync=True)
+    score = traitlets.Unicode().tag(sync=True)
     cases = traitlets.Dict().tag(sync=True)
 
 
 def threshold(
     table,
-    score: str,
+    score: str | list[str],
     tau: float = 0.5,
-    threshold: float | None = None,
+    validation=None,
+    threshold: float | dict[str, float] | None = None,
     dice: str = "lesion_dice",
-    confidence: int | None = None,
-    label: str | None = None,
-    presets: tuple[tuple[str, float], ...] = (("keep", 0.8), ("catch", 0.9)),
+    confidence: int | dict[str, int] | None = None,
+    label: str | dict[str, str] | None = None,
+    baseline: str | None = "volume_ml",
+    presets: tuple[tuple[str, float], ...] = PRESETS,
+    mark: str = "chosen beforehand",
 ) -> ThresholdExplorer:
     """Explore what a threshold on a score keeps, and what it lets through.
 
@@ -34,24 +46,35 @@ def threshold(
     ----------
     table : pandas.DataFrame
         One row per case, with the columns `score` and `dice`; `case` names the points.
-        Rows without a score or without a Dice are left out, and counted on the figure.
-    score : str
-        Column of the score.
+        Rows without a Dice are left out, and counted on the figure. A case without a
+        score is always sent to review, as in `wmhqc.failure.flag`.
+    score : str or list of str
+        Column of the score; of several, the reader chooses one.
     tau : float, default 0.5
         A case counts as failed if its Dice lies under `tau` (0 to 1).
-    threshold : float, optional
-        A threshold that was chosen on validation cases: shown as a mark, and the place
-        where the slider starts (otherwise it starts at the median score).
+    validation : pandas.DataFrame, optional
+        Validation cases, with the same columns. The thresholds of the buttons are chosen on
+        them, for every `tau`, by the rules of `wmhqc.thresholds`; without them there are no
+        buttons.
+    threshold : float or dict of str to float, optional
+        A threshold that was set beforehand, for the first score or by score: marked, and the
+        place where the slider starts. Otherwise it starts at the first button's threshold
+        that can be had, or at the median score.
     dice : str, default "lesion_dice"
         Column of the true Dice (0 to 1).
-    confidence : {1, -1}, optional
+    confidence : {1, -1} or dict, optional
         +1 if a higher score means more trust, -1 if less. Looked up in
         `wmhqc.scores.CONFIDENCE` if not given.
-    label : str, optional
+    label : str or dict, optional
         Name of the score on the axis, with its unit; otherwise the column's name.
+    baseline : str, optional
+        Column of the simplest score, drawn in the risk-coverage plot if the table has it.
     presets : tuple of (kind, share)
-        Buttons: ("keep", 0.8) keeps at least 80 % of the cases, ("catch", 0.9) flags at
-        least 90 % of the failures. They are worked out on the cases shown, and say so.
+        Buttons: ("keep", 0.8) keeps at least 80 % of the validation cases, ("catch", 0.9)
+        flags at least 90 % of their failures, ("promise", 0.1) promises at most 10 %
+        failures among the accepted with 90 % confidence.
+    mark : str
+        What the mark of `threshold` is called.
 
     Returns
     -------
@@ -62,42 +85,45 @@ def threshold(
     ------
     ValueError
         If a column is missing, no row is complete, a Dice lies outside 0 to 1, or the
-        direction of the score is not known.
+        direction of a score is not known.
     """
-    for column in (score, dice):
-        if column not in table:
-            raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
-    if confidence is None:
-        from wmhqc.scores import CONFIDENCE
-
-        confidence = CONFIDENCE.get(score)
-    if confidence not in (1, -1):
-        raise ValueError(
-            f"confidence of {score!r} must be +1 (higher = trust more) or -1 (higher = trust less), not {confidence!r}"
-        )
-    if not 0 <= tau <= 1:
-        raise ValueError(f"tau is a Dice and must lie in 0 to 1, not {tau!r}")
-    for kind, share in presets:
-        if kind not in ("keep", "catch") or not 0 < share <= 1:
-            raise ValueError(f"a preset is ('keep' or 'catch', share in 0 to 1), not {(kind, share)!r}")
-    scores, truth, complete = _complete(table[score], table[dice])
-    if not complete.any():
-        raise ValueError(f"no row of the table has both {score!r} and {dice!r}")
-    names = table["case"][complete].astype(str).tolist() if "case" in table else []
-    dice_label = dice.replace("_", " ").replace("dice", "Dice")
+    names = [score] if isinstance(score, str) else list(score)
+    _check(table, validation, names, dice, tau, presets)
+    shown = table[_judged(table[names[0]], table[dice])]
+    truth = shown[dice].to_numpy(float)
+    fixed = threshold if isinstance(threshold, dict) else {names[0]: threshold}
+    labels = label if isinstance(label, dict) else {names[0]: label or names[0]}
+    scores = []
+    for name in names:
+        sign, values = _direction(name, confidence), shown[name].to_numpy(float)
+        scores.append({
+            "name": name,
+            "label": labels.get(name, name),
+            "confidence": sign,
+            "values": [None if np.isnan(value) else value for value in values.tolist()],
+            "fixed": fixed.get(name),
+            "presets": [] if validation is None else _presets(validation, name, dice, sign, presets),
+            **_curve(truth, sign * values),
+        })
+    curves = {"random": {"label": "random", **_curve(truth, np.zeros(len(truth)))}}
+    if baseline in shown and shown[baseline].notna().any() and names != [baseline]:
+        trust = shown[baseline].to_numpy(float) * _direction(baseline, confidence if isinstance(confidence, dict) else None)
+        curves["baseline"] = {"label": labels.get(baseline, baseline), **_curve(truth, trust)}
+    curves["oracle"] = {"label": "oracle", **_curve(truth, truth)}
     return ThresholdExplorer(
-        value=float(np.median(scores) if threshold is None else threshold),
+        value=_start(scores[0], tau),
         tau=float(tau),
+        score=names[0],
         cases={
-            "score": scores.tolist(),
             "dice": truth.tolist(),
-            "name": names,
-            "left_out": int((~complete).sum()),
-            "label": label or score,
-            "dice_label": dice_label[0].upper() + dice_label[1:],
-            "confidence": int(confidence),
-            "chosen": None if threshold is None else float(threshold),
-            "presets": [[kind, float(share)] for kind, share in presets],
+            "name": shown["case"].astype(str).tolist() if "case" in shown else [],
+            "left_out": len(table) - len(shown),
+            "dice_label": dice[0].upper() + dice[1:].replace("_", " ").replace("dice", "Dice"),
+            "scores": scores,
+            "curves": curves,
+            "presets": [] if validation is None else [[kind, share] for kind, share in presets],
+            "validation": 0 if validation is None else int(validation[dice].notna().sum()),
+            "mark": mark,
         },
     )
 
@@ -106,13 +132,13 @@ def threshold_numbers(scores, dice, threshold: float, tau: float = 0.5, confiden
     """Count what a threshold keeps and flags: the numbers that the explorer shows.
 
     A case is flagged, that is sent to review, if its score lies strictly on the distrusted
-    side of the threshold. A case failed if its Dice is under `tau`; failure is the
-    positive class, as it is what the score is asked to find.
+    side of the threshold, or if it has none. A case failed if its Dice is under `tau`;
+    failure is the positive class, as it is what the score is asked to find.
 
     Parameters
     ----------
     scores, dice : array_like, shape (cases,)
-        Score and true Dice (0 to 1) of each case; a case with a NaN in either is left out.
+        Score (or NaN) and true Dice (0 to 1) of each case; a case without a Dice is left out.
     threshold : float
         In the unit of the score.
     tau : float, default 0.5
@@ -131,14 +157,16 @@ def threshold_numbers(scores, dice, threshold: float, tau: float = 0.5, confiden
     """
     if confidence not in (1, -1):
         raise ValueError(f"confidence must be +1 or -1, not {confidence!r}")
-    scores, dice, complete = _complete(scores, dice)
+    scores, dice = np.asarray(scores, float), np.asarray(dice, float)
+    judged = _judged(scores, dice)
+    scores, dice, left_out = scores[judged], dice[judged], int((~judged).sum())
     flagged = failure.flag(confidence * scores, confidence * threshold)
     counts = failure.confusion(dice, flagged, tau)
     mean = failure.removal(dice, flagged) if len(dice) else {"before": np.nan, "after": np.nan}
     return {
         **counts,
         "cases": len(dice),
-        "left_out": int((~complete).sum()),
+        "left_out": left_out,
         "kept": counts["fn"] + counts["tn"],
         "coverage": (~flagged).mean() if len(dice) else np.nan,
         "dice_before": mean["before"],
@@ -146,13 +174,70 @@ def threshold_numbers(scores, dice, threshold: float, tau: float = 0.5, confiden
     }
 
 
-def _complete(scores, dice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the scores and Dice of the cases that have both, and which cases those are."""
+def _check(table, validation, names, dice: str, tau: float, presets) -> None:
+    """Refuse what cannot be shown, with the reason."""
+    for part, where in ((table, "table"), (validation, "table of validation cases")):
+        for column in (dice, *names) if part is not None else ():
+            if column not in part:
+                raise ValueError(f"the {where} has no column {column!r}; it has {', '.join(map(str, part.columns))}")
+            if part.loc[part[dice].notna(), column].isna().all() or np.isinf(part[column]).any():
+                raise ValueError(f"no row of the {where} has both {column!r} and {dice!r}, or one is infinite")
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau is a Dice and must lie in 0 to 1, not {tau!r}")
+    for kind, share in presets:
+        if kind not in RULES or not 0 < share < 1:
+            raise ValueError(f"a preset is one of {', '.join(RULES)} and a share between 0 and 1, not {(kind, share)!r}")
+
+
+def _presets(validation, name: str, dice: str, sign: int, presets) -> list:
+    """For each preset its steps [index of tau, threshold or None, message], one wherever the answer changes."""
+    known = validation[validation[dice].notna()]
+    truth, trust = known[dice].to_numpy(float), sign * known[name].to_numpy(float)
+    lowest = np.nanmin(trust)  # accepts all that have a score, and can be written down
+    result = []
+    for kind, share in presets:
+        answers = []
+        for tau in _TAUS:
+            choice = RULES[kind](truth, trust, tau, share)
+            answers.append((sign * max(choice.threshold, lowest) if choice.possible else None, choice.message))
+        steps = [next(same) for _, same in groupby(enumerate(answers), key=lambda pair: pair[1])]
+        result.append([[index, *answer] for index, answer in steps])
+    return result
+
+
+def _start(score: dict, tau: float) -> float:
+    """Where the slider starts."""
+    if score["fixed"] is not None:
+        return float(score["fixed"])
+    for steps in score["presets"]:
+        value = next(value for index, value, _ in reversed(steps) if index <= round(100 * tau))
+        if value is not None:
+            return value
+    return float(np.median([value for value in score["values"] if value is not None]))
+
+
+def _curve(dice, confidence) -> dict:
+    """Risk of the k most trusted cases, k = 1 ... N, and the area under that curve."""
+    risk = failure.risk_coverage(dice, confidence)["risk"]
+    return {"risk": risk.round(6).tolist(), "aurc": float(failure.aurc(dice, confidence))}
+
+
+def _direction(name: str, confidence) -> int:
+    """+1 or -1: whether a high value of a score speaks for or against the segmentation."""
+    given = confidence.get(name) if isinstance(confidence, dict) else confidence
+    sign = CONFIDENCE.get(name) if given is None else given
+    if sign not in (1, -1):
+        raise ValueError(f"confidence of {name!r} must be +1 (higher = trust more) or -1 (higher = trust less), not {sign!r}")
+    return sign
+
+
+def _judged(scores, dice) -> np.ndarray:
+    """Which cases have a Dice."""
     scores, dice = np.asarray(scores, float), np.asarray(dice, float)
     if scores.shape != dice.shape or scores.ndim != 1:
         raise ValueError(f"expected one score and one Dice per case, got shapes {scores.shape} and {dice.shape}")
-    complete = np.isfinite(scores) & np.isfinite(dice)
-    wrong = dice[complete][(dice[complete] < 0) | (dice[complete] > 1)]
+    known = np.isfinite(dice)
+    wrong = dice[known][(dice[known] < 0) | (dice[known] > 1)]
     if len(wrong):
         raise ValueError(f"a Dice lies in 0 to 1, but {len(wrong)} do not, for example {wrong[0]:g}")
-    return scores[complete], dice[complete], complete
+    return known
