@@ -265,3 +265,124 @@ def test_steps_instead_of_slices_are_named_and_not_resampled():
     assert maps["steps"] == ["none", "some", "much"] and maps["step"] == "Severity"
     with pytest.raises(ValueError, match="one step for each of 3"):
         explore.slices({"noise": volume}, steps=("none", "much"))
+
+
+# ---------------------------------------------------------------- cases
+
+
+def maps_of(seed, shape=(12, 14, 10)):
+    """Maps as `figures.maps` makes them: brain in the middle, most lesion in the slice 3 + seed."""
+    rng = np.random.default_rng(seed)
+    brain = np.zeros(shape, bool)
+    brain[2:-2, 3:-3, 1:-1] = True
+    lesion = np.zeros(shape, bool)
+    lesion[4:7, 5:8, 3 + seed] = True
+    prediction = np.where(brain, rng.random(shape), 0)
+    return {"t1": 0 * prediction, "flair": np.where(brain, 50 + 100 * rng.random(shape), 0), "lesion": lesion,
+            "prediction": prediction, "uncertainty": prediction, "error": rng.normal(0, 0.1, shape), "spacing": (2, 2, 3)}  # fmt: skip
+
+
+def opened(data, name):
+    """The levels (map, z, y, x) and masks (contour, z, y, x) that the page receives of a case."""
+    nx, ny, nz = data["cases"][name]["shape"]
+    values = np.frombuffer(gzip.decompress(base64.b64decode(data["cases"][name]["data"])), np.uint8)
+    n = len(data["maps"]) * nx * ny * nz
+    masks = np.unpackbits(values[n:].reshape(len(data["contours"]), -1), axis=1, count=nx * ny * nz)
+    return values[:n].reshape(-1, nz, ny, nx), masks.reshape(-1, nz, ny, nx).astype(bool)
+
+
+def test_cases_carry_cropped_maps_every_second_slice_with_most_lesion_among_them():
+    maps = {"a": maps_of(0), "c": maps_of(1)}
+    widget = explore.cases(table(), maps, "q")
+    assert [point[0] for point in widget.data["points"]] == list("edcba")
+    assert [m["name"] for m in widget.data["maps"]] == ["FLAIR", "Prediction", "Uncertainty (bit)", "Error map"]
+    for name, seed in (("a", 0), ("c", 1)):
+        case, z = widget.data["cases"][name], slice(2 - (3 + seed) % 2, 9, 2)
+        levels, masks = opened(widget.data, name)
+        assert case["shape"] == [8, 8, 4] and case["spacing"] == [2, 2, 3]
+        inside = (slice(2, 10), slice(3, 11), z)
+        assert np.array_equal(levels[1].T, np.round(63 * maps[name]["prediction"][inside]))
+        assert np.array_equal(masks[0].T, maps[name]["lesion"][inside])
+        assert np.array_equal(masks[1].T, maps[name]["prediction"][inside] >= 0.5)
+        assert masks[0][case["slice"]].sum() == 9
+    assert widget.case == "c" and widget.slice == widget.data["cases"]["c"]["slice"]  # Dice 0.7 against 0.8
+
+
+def test_cases_share_one_scale_for_each_map():
+    bright = maps_of(1)
+    bright["error"] = 3 * bright["error"]
+    low, high = (explore.cases(table(), {"a": maps_of(0), "b": bright}, "q").data["maps"][3][end] for end in ("low", "high"))
+    assert -low == high == pytest.approx(np.quantile(np.abs([maps_of(0)["error"], bright["error"]]), 0.999), rel=1e-6)
+
+
+def test_cases_without_manual_outline_or_without_error_map_lack_only_that():
+    maps = maps_of(0)
+    del maps["lesion"], maps["error"]
+    data = explore.cases(table(), {"a": maps}, "q").data
+    assert data["contours"] == ["Prediction"] and len(data["maps"]) == 3
+
+
+def test_facts_are_those_of_the_table():
+    data = explore.cases(table(ml=[1.5, 2, 3, 4, np.nan]), {"a": maps_of(0), "e": maps_of(1)}, "q", facts={"ml": "manual ml"}).data
+    assert data["facts"] == {"a": [["manual ml", 1.5]], "e": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"maps": {}}, "no case of the table has maps"),
+        ({"maps": {"z": {}}}, "no case of the table has maps"),
+        ({"score": "nothing"}, "no column 'nothing'"),
+        ({"facts": {"nothing": "x"}}, "no column 'nothing'"),
+    ],
+)
+def test_bad_cases_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        explore.cases(**{"table": table(), "maps": {"a": maps_of(0)}, "score": "q", **change})
+
+
+# ---------------------------------------------------------------- burden
+
+
+def test_burden_is_what_the_failure_module_says_within_thirds():
+    test = drawn(60, 5)
+    data = explore.burden(test, ["q"], tau=0.55, draws=200).data
+    thirds, dice = failure.volume_tertile(test["volume_ml"]), test["lesion_dice"].to_numpy()
+    board = failure.per_group(test, thirds, ["q", "volume_ml"], 0.55)
+    for name in ("q", "volume_ml"):
+        found = data["results"][name]["auroc"]
+        assert found["all"] == list(failure.bootstrap(lambda d, q: failure.auroc(d, q, 0.55), dice, test[name], strata=thirds, draws=200))
+        assert {third: found[third][0] for third in ("small", "medium", "large")} == pytest.approx(board.loc[name].drop("mean").to_dict())
+        assert found["within"][0] == pytest.approx(board.loc[name, "mean"])
+        assert all(low <= estimate <= high for estimate, low, high in found.values())
+    inside = thirds == "small"
+    assert data["results"]["q"]["spearman"]["small"][0] == pytest.approx(failure.spearman(dice[inside], test["q"].to_numpy()[inside]))
+    assert data["groups"]["small"] == {"cases": 20, "failed": int((dice[inside] < 0.55).sum()), "volume":
+                                       [test["volume_ml"].min(), np.sort(test["volume_ml"])[19]]}  # fmt: skip
+
+
+def test_a_score_that_is_the_volume_in_disguise_has_no_skill_among_cases_of_like_volume():
+    rng = np.random.default_rng(0)
+    volume = np.repeat([1.0, 10.0, 100.0], 100) * rng.uniform(0.9, 1.1, 300)
+    dice = np.repeat([0.3, 0.5, 0.7], 100) + rng.normal(0, 0.1, 300)
+    cases = pd.DataFrame({"case": range(300), "volume_ml": volume, "q": 2 * volume, "lesion_dice": dice})
+    found = explore.burden(cases, ["q"], draws=100).data["results"]["q"]["auroc"]
+    assert found["all"][0] > 0.8 and found["within"][1] < 0.5 < found["within"][2]
+
+
+def test_where_no_case_failed_the_skill_is_undefined():
+    cases = drawn(30, 5)
+    cases["volume_ml"] = cases["lesion_dice"]  # so that only the smallest fail
+    found = explore.burden(cases, ["q"], tau=0.3, draws=50)
+    auroc = found.data["results"]["q"]["auroc"]
+    assert auroc["large"] is None and auroc["within"][0] == auroc["small"][0]
+    found.to_html()
+
+
+@pytest.mark.filterwarnings("error")
+def test_three_cases_are_enough_and_two_are_not():
+    explore.burden(drawn(3, 1), ["q"], draws=20).to_html()
+    with pytest.raises(ValueError, match="three cases or more, got 2"):
+        explore.burden(drawn(2, 1), ["q"])
+    with pytest.raises(ValueError, match="no column 'nothing'"):
+        explore.burden(drawn(9, 1), ["nothing"])

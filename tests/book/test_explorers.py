@@ -288,6 +288,127 @@ def test_slice_page_is_accessible_narrow_and_quiet(page, pictures):
     assert accessibility(page, ".wmhqc") == []
 
 
+def block(size, z):
+    """Maps of a case: a bright block of `size` voxels in the right anterior corner of slice `z`."""
+    flair = np.full((20, 24, 8), 50.0)
+    flair[-size:, -size:, z] = 255
+    lesion = flair > 200
+    return {"flair": flair, "lesion": lesion, "prediction": 0.4 * lesion, "uncertainty": 0.97 * lesion, "error": -0.5 * lesion, "spacing": (2, 2, 2)}
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A page with a case explorer: of 37 cases with score and Dice three can be chosen."""
+    known = TEST.dropna().sort_values("q")["case"]
+    names = [known.iloc[0], known.iloc[len(known) // 2], known.iloc[-1]]
+    maps = {name: block(4 + 4 * k, 2 + k) for k, name in enumerate(names)}
+    widget = explore.cases(TEST, maps, "q", label="Score", facts={"volume_ml": "predicted ml"})
+    return write(tmp_path_factory.mktemp("cases") / "page.html", widget), names
+
+
+def seen(page, name):
+    """The page shows this case: its numbers are the table's, its maps its own."""
+    page.wait_for_function("([name]) => document.querySelector('.wmhqc').dataset.case === name", arg=[name])
+    page.wait_for_timeout(200)
+    row = TEST.set_index("case").loc[name]
+    text = page.locator(".summary").text_content()
+    assert f"{name}: Lesion Dice {row['lesion_dice']:.2f}, {'failed' if row['lesion_dice'] < 0.5 else 'good'}" in text
+    assert f"Score {row['q']:.4f}"[:11] in text and "predicted ml" in text
+    return text
+
+
+def test_a_case_is_chosen_by_click_and_its_maps_follow(watched, chosen):
+    page, problems = watched
+    file, names = chosen
+    page.goto(file)
+    root = page.locator(".wmhqc")
+    assert root.locator("[data-case]").count() == 3 and root.locator(".case").count() == 37
+    for size, name in zip((4, 8, 12), names):
+        box = root.locator(f'[data-case="{name}"]').bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        seen(page, name)
+        edges = [page.evaluate(PIXEL, [0, x, 0.05]) == [255, 255, 255] for x in (0.3, 0.5)]
+        assert edges == [size > 6, size > 10]  # the block reaches over so much of the picture
+        assert root.get_by_role("combobox", name="Case", exact=True).input_value() == name
+    assert page.evaluate(PIXEL, [3, 0.3, 0.05])[2] > 200  # below zero: blue
+    page.mouse.click(1, 1)
+    assert root.get_attribute("data-case") == names[2]
+    assert not problems
+
+
+def test_a_case_is_chosen_by_keyboard_and_slices_too(watched, chosen):
+    page, problems = watched
+    file, names = chosen
+    page.goto(file)
+    root = page.locator(".wmhqc")
+    select = root.get_by_role("combobox", name="Case", exact=True)
+    select.focus()
+    select.press("Home")
+    seen(page, names[0])
+    select.press("ArrowDown")
+    seen(page, names[1])
+    # Opened at the slice with most lesion; on the next one there is none.
+    assert page.evaluate(PIXEL, [0, 0.05, 0.05]) == [255, 255, 255]
+    assert "In the picture: Manual outline." in root.inner_text()
+    slider = root.locator("input[type=range]")
+    slider.press("ArrowRight")
+    assert page.evaluate(PIXEL, [0, 0.05, 0.05]) != [255, 255, 255] and "no outline" in root.inner_text()
+    assert not problems
+
+
+def test_case_page_is_accessible_narrow_and_quiet(page, chosen):
+    assert check_page(page, chosen[0]) == []
+    assert accessibility(page, ".wmhqc") == []
+
+
+@pytest.fixture(scope="module")
+def skill(tmp_path_factory):
+    widget = explore.burden(TEST, ["q", "vs"], draws=100, label={"volume_ml": "predicted volume (ml)"})
+    return write(tmp_path_factory.mktemp("burden") / "page.html", widget)
+
+
+def test_burden_shows_pythons_skill_within_thirds(watched, skill):
+    page, problems = watched
+    page.goto(skill)
+    root = page.locator(".wmhqc")
+    judged = TEST.dropna(subset="lesion_dice")
+    thirds = failure.volume_tertile(judged["volume_ml"])
+    for score in ("q", "vs"):
+        root.get_by_role("combobox", name="Score", exact=True).select_option(score)
+        for measure in ("auroc", "spearman"):
+            root.get_by_role("combobox", name="Measure", exact=True).select_option(measure)
+            assert (root.get_attribute("data-score"), root.get_attribute("data-measure")) == (score, measure)
+            for group in ("all", "small", "medium", "large"):
+                part = judged[(thirds == group) | (group == "all")]
+                dice, trust = part["lesion_dice"].to_numpy(), failure.confidence(part, score)
+                expected = failure.auroc(dice, trust, 0.5) if measure == "auroc" else failure.spearman(dice, trust)
+                row = root.locator(f'tr[data-group="{group}"]')
+                if np.isnan(expected):
+                    assert "undefined" in row.inner_text()
+                    continue
+                assert float(row.get_attribute("data-value")) == pytest.approx(float(expected), abs=1e-9)
+                assert f"{expected:.2f}".replace("-", "") in row.inner_text()
+                assert float(row.get_attribute("data-low")) <= expected <= float(row.get_attribute("data-high"))
+                if group != "all":
+                    assert f"{len(part)}, {(dice < 0.5).sum()} failed" in row.inner_text()
+    assert "over all cases" in root.locator(".summary").inner_text()
+    assert not problems
+
+
+def test_burden_by_keyboard(page, skill):
+    page.goto(skill)
+    root = page.locator(".wmhqc")
+    score = root.get_by_role("combobox", name="Score", exact=True)
+    score.focus()
+    score.press("ArrowDown")
+    assert root.get_attribute("data-score") == "vs" and "of vs" in root.locator(".summary").inner_text()
+
+
+def test_burden_page_is_accessible_narrow_and_quiet(page, skill):
+    assert check_page(page, skill) == []
+    assert accessibility(page, ".wmhqc") == []
+
+
 def test_checks_can_fail(page, tmp_path):
     """A page with every fault that `check_page` should see."""
     bad = tmp_path / "bad.html"
@@ -302,16 +423,18 @@ def test_checks_can_fail(page, tmp_path):
         assert part in text, part
 
 
-@pytest.mark.parametrize("kind", ["threshold", "slices"])
+@pytest.mark.parametrize("kind", ["threshold", "slices", "cases", "burden"])
 def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
     """anywidget imports `_esm` as a module; Python then moves the slider through the model."""
     widget, name, value = {
         "threshold": (explore.threshold(TEST, "q", confidence=1), "value", 0.25),
         "slices": (explore.slices({"Image": np.ones((4, 4, 4))}), "slice", 1),
+        "cases": (explore.cases(TEST, {"sub-00": block(4, 2), "sub-01": block(8, 3)}, "q"), "case", "sub-01"),
+        "burden": (explore.burden(TEST, ["q", "vs"], draws=20), "measure", "spearman"),
     }[kind]
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))
-    state = {key: getattr(widget, key) for key in ("value", "tau", "score", "cases", "slice", "maps") if widget.has_trait(key)}
+    state = {key: getattr(widget, key) for key in ("value", "tau", "score", "cases", "slice", "maps", "case", "data", "measure") if widget.has_trait(key)}
     moved = page.evaluate(
         """async ([esm, state, name, value]) => {
           const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));
@@ -331,5 +454,5 @@ def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
         }""",
         [str(widget._esm), state, name, value],
     )
-    assert float(moved[0]) == value and moved[1] == 0
+    assert moved[0] == str(value) and moved[1] == 0
     assert not problems

@@ -6,8 +6,12 @@ ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs
 request, no kernel, and it works from a file that was opened with a double click.
 """
 
-from wmhqc.explore.pictures import SliceExplorer, slices
+from wmhqc.explore.pictures import CaseExplorer, SliceExplorer, cases, slices
+from wmhqc.explore.tertiles import BurdenExplorer, burden
 from wmhqc.explore.thresholds import ThresholdExplorer, threshold, threshold_numbers
 from wmhqc.explore.widget import Explorer
 
-__all__ = ["Explorer", "SliceExplorer", "ThresholdExplorer", "slices", "threshold", "threshold_numbers"]
+__all__ = [
+    "BurdenExplorer", "CaseExplorer", "Explorer", "SliceExplorer", "ThresholdExplorer",
+    "burden", "cases", "slices", "threshold", "threshold_numbers",
+]  # fmt: skip

@@ -32,3 +32,5 @@ const fixed = (x, digits) =>
   x.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const shown = (x, digits = 2) => (Number.isNaN(x) ? "undefined" : fixed(x, digits));
 const plural = (n, one, many) => (n === 1 ? one : many);
+const short = (x) =>
+  (Number(x.toPrecision(3)) + 0).toLocaleString("en", { maximumSignificantDigits: 3 }).replace("-", "−");
