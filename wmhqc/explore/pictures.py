@@ -196,7 +196,7 @@ def cases(
     if not names:
         raise ValueError(f"no case of the table has maps, or none of those has both {score!r} and {dice!r}")
     shown = [key for key in _SHOWN if all(key in maps[name] for name in names)]
-    limits = {key: _limits(np.concatenate([np.ravel(maps[name][key]) for name in names]), _SHOWN[key][1]) for key in shown}
+    limits = {key: _limits(np.stack([maps[name][key] for name in names]), _SHOWN[key][1]) for key in shown}
     limits |= {key: (0.0, 1.0) for key in ("prediction", "uncertainty") if key in limits}
     contours = {"lesion": "Manual outline", "prediction": "Prediction"}
     contours = {key: said for key, said in contours.items() if all(key in maps[name] for name in names)}
@@ -207,8 +207,10 @@ def cases(
         slice=packed[lowest]["slice"],
         data={
             "points": drawn[["case", score, dice]].astype({"case": str}).to_numpy().tolist(),
-            "facts": {row["case"]: [[said, row[column]] for column, said in facts.items() if row[column] == row[column]]
-                      for row in drawn.to_dict("records") if row["case"] in packed},
+            "facts": {
+                row["case"]: [[said, row[column]] for column, said in facts.items() if row[column] == row[column]]
+                for row in drawn[drawn["case"].isin(names)].to_dict("records")
+            },
             "label": label or score,
             "dice_label": dice[0].upper() + dice[1:].replace("_", " ").replace("dice", "Dice"),
             "tau": tau,
@@ -267,4 +269,5 @@ def _resample(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         return array
     from scipy.ndimage import zoom
 
-    return zoom(array, [new / old for new, old in zip(shape, array.shape, strict=True)], order=1, grid_mode=True, mode="nearest")
+    factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
+    return zoom(array, factors, order=1, grid_mode=True, mode="nearest")

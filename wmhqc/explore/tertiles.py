@@ -66,7 +66,7 @@ def burden(
     table = failure.judged(table, dice)
     if len(table) < 3:
         raise ValueError(f"thirds by volume need three cases or more, got {len(table)}")
-    thirds, truth = failure.volume_tertile(table[volume]), table[dice].to_numpy(float)
+    thirds, truth, ml = failure.volume_tertile(table[volume]), *table[[dice, volume]].to_numpy(float).T
     groups = {"all": np.full(len(table), True), **{name: thirds == name for name in TERTILES}}
 
     def auroc(d, q):
@@ -89,7 +89,7 @@ def burden(
             "baseline": volume,
             "labels": {name: (label or {}).get(name, name) for name in names},
             "tau": tau,
-            "groups": {name: _facts(truth[where], table[volume].to_numpy(float)[where], tau) for name, where in groups.items()},
+            "groups": {name: _facts(truth[where], ml[where], tau) for name, where in groups.items()},
             "results": found,
         },
     )

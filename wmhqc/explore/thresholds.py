@@ -107,7 +107,8 @@ def threshold(
         })
     curves = {"random": {"label": "random", **_curve(truth, np.zeros(len(truth)))}}
     if baseline in shown and shown[baseline].notna().any() and names != [baseline]:
-        trust = shown[baseline].to_numpy(float) * _direction(baseline, confidence if isinstance(confidence, dict) else None)
+        sign = _direction(baseline, confidence if isinstance(confidence, dict) else None)
+        trust = sign * shown[baseline].to_numpy(float)
         curves["baseline"] = {"label": labels.get(baseline, baseline), **_curve(truth, trust)}
     curves["oracle"] = {"label": "oracle", **_curve(truth, truth)}
     return ThresholdExplorer(
@@ -186,7 +187,7 @@ def _check(table, validation, names, dice: str, tau: float, presets) -> None:
         raise ValueError(f"tau is a Dice and must lie in 0 to 1, not {tau!r}")
     for kind, share in presets:
         if kind not in RULES or not 0 < share < 1:
-            raise ValueError(f"a preset is one of {', '.join(RULES)} and a share between 0 and 1, not {(kind, share)!r}")
+            raise ValueError(f"a preset is one of {', '.join(RULES)} with a share in 0 to 1, not {(kind, share)!r}")
 
 
 def _presets(validation, name: str, dice: str, sign: int, presets) -> list:
@@ -227,7 +228,9 @@ def _direction(name: str, confidence) -> int:
     given = confidence.get(name) if isinstance(confidence, dict) else confidence
     sign = CONFIDENCE.get(name) if given is None else given
     if sign not in (1, -1):
-        raise ValueError(f"confidence of {name!r} must be +1 (higher = trust more) or -1 (higher = trust less), not {sign!r}")
+        raise ValueError(
+            f"confidence of {name!r} must be +1 (higher = trust more) or -1 (higher = trust less), not {sign!r}"
+        )
     return sign
 
 
