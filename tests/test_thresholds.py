@@ -1,6 +1,7 @@
 """Thresholds: small cases by hand, and promises kept over many draws."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
@@ -105,8 +106,36 @@ def test_guarantee_is_the_clopper_pearson_walk():
         assert np.array_equal(thresholds.guaranteed_risk(dice, q, TAU).threshold, expected, equal_nan=True)
 
 
+def test_mapies_fixed_sequence_on_our_p_values_is_the_same_walk():
+    control = pytest.importorskip("mapie.risk_control")
+    for seed in range(20):
+        dice, q = draw(150, seed)
+        steps = np.sort(q)[::-1][21:]
+        failed = [(dice[q >= t] < TAU).sum() for t in steps]
+        passed = control.control_fwer(stats.binom.cdf(failed, np.arange(22, 151), 0.1), 0.1, "fixed_sequence")
+        expected = steps[passed[-1]] if len(passed) else np.nan
+        assert np.array_equal(thresholds.guaranteed_risk(dice, q, TAU).threshold, expected, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mapies_controller_breaks_more_promises_than_it_may_and_ours_does_not():
+    """A useless score, failures just above the limit: whatever is promised is wrong."""
+    control = pytest.importorskip("mapie.risk_control")
+    failure_rate = control.BinaryRisk(lambda good, accept: good == 0, lambda good, accept: accept == 1, False)
+    rng, ours, theirs, draws = np.random.default_rng(0), 0, 0, 1000
+    for _ in range(draws):
+        q, good = rng.random(52), rng.random(52) > 0.1001
+        controller = control.BinaryClassificationController(
+            lambda q: np.column_stack([q, q]), failure_rate, 0.1, 0.9, control.predicted_positive_fraction,
+            np.sort(q)[::-1][21:], "fixed_sequence").calibrate(q, good)
+        theirs += len(controller.valid_predict_params) > 0
+        ours += thresholds.guaranteed_risk(good.astype(float), q, TAU).possible
+    assert stats.binomtest(ours, draws, 0.1, "greater").pvalue > 0.01
+    assert stats.binomtest(theirs, draws, 0.1, "greater").pvalue < 1e-3
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_mapie_agrees():
+def test_mapies_controller_agrees_where_it_does_not_turn_round():
     control = pytest.importorskip("mapie.risk_control")
     failure_rate = control.BinaryRisk(lambda good, accept: good == 0, lambda good, accept: accept == 1, False)
     same = 0
@@ -193,6 +222,59 @@ def test_simulated_rates_are_those_of_new_cases():
     assert result["failed_of_accepted"] == pytest.approx(failed[accepted].mean(), abs=0.003)
     assert result["accepted_and_failed"] == pytest.approx((failed & accepted).mean(), abs=0.003)
     assert result["accepted_of_failed"] == pytest.approx(accepted[failed].mean(), abs=0.005)
+
+
+# ---------------------------------------------------------------- over folds
+
+
+def folds():
+    """Two folds of three test cases; "shared" is test in fold 0 and validation in both folds."""
+    test = pd.DataFrame({"case": ["shared", "b", "c", "d", "e", "f"], "fold": [0, 0, 0, 1, 1, 1],
+                         "vs_per_volume": [1.0, 5.0, 9.0, 1.0, 5.0, 9.0], "lesion_dice": [0.9, 0.4, 0.3, 0.9, 0.8, 0.2]})
+    validation = pd.DataFrame({"case": ["x", "y", "shared", "z", "shared"], "fold": [0, 0, 0, 1, 1],
+                               "vs_per_volume": [2.0, 4.0, 3.0, 6.0, 8.0], "lesion_dice": [0.9, 0.1, 0.8, 0.9, 0.2]})
+    return validation, test
+
+
+def half(dice, confidence, tau):
+    return thresholds.for_sensitivity(dice, confidence, tau, 0.5)
+
+
+def test_each_fold_has_the_threshold_of_its_own_validation_cases():
+    validation, test = folds()
+    flagged, choices = thresholds.per_fold(half, validation, test, "vs_per_volume", TAU)
+    # The lowest failed confidence is -4 in fold 0 and -8 in fold 1, each just flagged.
+    assert choices["threshold"].tolist() == pytest.approx([4, 8]) and choices["cases"].tolist() == [3, 2]
+    assert flagged.tolist() == [False, True, True, False, False, True]
+    shuffled = test.sample(frac=1, random_state=1)
+    again, _ = thresholds.per_fold(half, validation, shuffled, "vs_per_volume", TAU)
+    assert again.tolist() == pd.Series(flagged, test.index).loc[shuffled.index].tolist()
+
+
+def test_pooled_cases_count_once_and_never_judge_themselves():
+    validation, test = folds()
+    assert thresholds.one_row_a_case(validation)["fold"].tolist() == [0, 0, 0, 1]
+    assert thresholds.one_row_a_case(validation, ["shared"])["case"].tolist() == ["x", "y", "z"]
+    _, choices = thresholds.per_fold(half, validation, test, "vs_per_volume", TAU, pooled=True)
+    assert choices["cases"].tolist() == [3, 4]
+    # A test case's own outcome cannot move its threshold.
+    validation.loc[validation["case"] == "shared", "lesion_dice"] = 0.0
+    again = thresholds.per_fold(half, validation, test, "vs_per_volume", TAU, pooled=True)[1]
+    assert again.loc[0, "threshold"] == choices.loc[0, "threshold"]
+
+
+def test_where_nothing_can_be_chosen_the_fold_is_flagged_whole():
+    validation, test = folds()
+    flagged, choices = thresholds.per_fold(RULES["guaranteed"], validation, test, "vs_per_volume", TAU, pooled=True)
+    assert flagged.all() and choices["threshold"].isna().all()
+    assert choices["message"].str.contains("cannot be promised with this many cases").all()
+
+
+def test_without_folds_all_cases_are_one():
+    validation, test = (table.drop(columns="fold") for table in folds())
+    flagged, choices = thresholds.per_fold(half, validation.drop_duplicates("case"), test, "vs_per_volume", TAU)
+    assert len(choices) == 1 and choices["threshold"].tolist() == pytest.approx([4])
+    assert flagged.tolist() == [False, True, True] * 2
 
 
 # ---------------------------------------------------------------- odd input

@@ -32,7 +32,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from wmhqc import failure
 from wmhqc.failure import confusion, flag
+from wmhqc.scores import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, delta: floa
     confidence falls: the walk then passes the last allowed threshold by mistake
     only if a binomial bound fails there, which has probability delta.
 
-    MAPIE 1.6 does the same as `BinaryClassificationController` with
-    "fixed_sequence", but turns the walk round when the observed risks fall along
-    it, and a direction chosen by looking at the outcomes is not covered by delta.
+    The same as MAPIE's `control_fwer` with "fixed_sequence" on these p-values, which a test
+    checks. MAPIE 1.6's `BinaryClassificationController` is not used: it turns the walk round
+    when the observed risks fall along it, and a direction chosen by looking at the outcomes is
+    not covered by delta: a test shows a useless score for which it promises too often.
     """
     dice, confidence = _cases(dice, confidence)
     start = cases_needed(risk, delta)
@@ -185,10 +188,61 @@ def neyman_pearson(dice, confidence, tau: float, risk: float = 0.1, delta: float
     return _reached(dice, confidence, tau, _above(failed[np.argmax(violation <= delta)]))
 
 
+# ---------------------------------------------------------------- over folds
+
+
+def one_row_a_case(validation: pd.DataFrame, without=()) -> pd.DataFrame:
+    """Validation rows of all folds for a promise: each case once, none of `without`.
+
+    A promise counts cases as independent, so a case that is validation in several folds
+    counts once, in the first. For the test cases of a fold, leave those out with
+    `without`: another fold may have them for validation.
+    """
+    return validation[~validation["case"].isin(list(without))].drop_duplicates("case")
+
+
+def per_fold(rule: Callable, validation: pd.DataFrame, test: pd.DataFrame, score: str, tau: float = 0.5,
+             pooled: bool = False, dice: str = "lesion_dice") -> tuple[np.ndarray, pd.DataFrame]:
+    """Choose a threshold for each fold, and flag that fold's test cases with it.
+
+    Parameters
+    ----------
+    rule : function of dice, confidence, tau returning a `Choice`
+        For example ``lambda d, q, t: for_sensitivity(d, q, t, 0.9)``.
+    validation, test : DataFrame
+        Rows with `case`, `score`, `dice` and `fold` (without it, all are one fold).
+    pooled : bool
+        False: a fold's threshold is chosen on its own validation cases. True: on those of
+        all folds, each case once, without the fold's test cases; each was scored by a
+        network that did not learn from it, but not by the fold's own.
+
+    Returns
+    -------
+    flagged : bool array, one per row of `test`
+        All of a fold where nothing can be chosen.
+    choices : DataFrame, one row per fold
+        `cases` that the choice was made on, `threshold` in the unit of the score (NaN where
+        there is none), `message`.
+    """
+    folds = test["fold"] if "fold" in test else pd.Series(0, test.index)
+    flagged, rows = np.ones(len(test), bool), {}
+    for fold in sorted(folds.unique()):
+        inside = (folds == fold).to_numpy()
+        if pooled:
+            known = one_row_a_case(validation, test.loc[inside, "case"])
+        else:
+            known = validation[validation["fold"] == fold] if "fold" in validation else validation
+        choice = rule(known[dice], failure.confidence(known, score), tau)
+        flagged[inside] = flag(failure.confidence(test[inside], score), choice.threshold)
+        rows[fold] = {"cases": len(known), "threshold": CONFIDENCE.get(score, 1) * choice.threshold,
+                      "message": choice.message}
+    return flagged, pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
+
+
 # ---------------------------------------------------------------- is the promise kept?
 
 
-def simulate(rule: Callable, cases: int = 100, draws: int = 300, drift: float = 0.0, seed: int = 0) -> pd.DataFrame:
+def simulate(rule: Callable, cases: int = 100, draws: int = 1000, drift: float = 0.0, seed: int = 0) -> pd.DataFrame:
     """What a threshold does to new cases, over many synthetic validation sets.
 
     Confidence is uniform on [0, 1]; a case fails with probability
