@@ -270,6 +270,16 @@ def test_where_nothing_can_be_chosen_the_fold_is_flagged_whole():
     assert choices["message"].str.contains("cannot be promised with this many cases").all()
 
 
+def test_outcome_by_hand():
+    found = thresholds.outcome(DICE, CONF < 6, TAU)  # of 5 accepted the one with 0.4 failed; 4 of 10 failed
+    assert {name: found[name] for name in ("accepted", "slipped")} == {"accepted": 5, "slipped": 1}
+    assert found["coverage"] == 0.5 and found["failed_of_accepted"] == pytest.approx(0.2)
+    assert (found["low"], found["high"]) == proportion_interval(1, 5)
+    assert found["accepted_and_failed"] == 0.1 and found["accepted_of_failed"] == pytest.approx(0.25)
+    nothing = thresholds.outcome(DICE, np.ones(10, bool), TAU)
+    assert nothing["coverage"] == 0 and np.isnan(nothing["failed_of_accepted"]) and np.isnan(nothing["high"])
+
+
 def test_without_folds_all_cases_are_one():
     validation, test = (table.drop(columns="fold") for table in folds())
     flagged, choices = thresholds.per_fold(half, validation.drop_duplicates("case"), test, "vs_per_volume", TAU)

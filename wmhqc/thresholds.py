@@ -24,6 +24,7 @@ et al., 2021, arXiv:2110.01052 (Learn then Test). Angelopoulos et al., ICLR 2024
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ def for_agreement(dice, confidence, tau: float) -> Choice:
 # ---------------------------------------------------------------- with a promise
 
 
+@functools.cache
 def cases_needed(risk: float, delta: float = 0.1, failed: int = 0) -> int:
     """Fewest cases, `failed` of them failed, that show a rate of at most `risk` with confidence 1 - delta.
 
@@ -237,6 +239,24 @@ def per_fold(rule: Callable, validation: pd.DataFrame, test: pd.DataFrame, score
         rows[fold] = {"cases": len(known), "threshold": CONFIDENCE.get(score, 1) * choice.threshold,
                       "message": choice.message}
     return flagged, pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
+
+
+def outcome(dice, flagged, tau: float = 0.5) -> dict:
+    """The rates that promises are about, on cases that had no say in the threshold.
+
+    Returns
+    -------
+    dict
+        `accepted` cases and `slipped`, the failed ones among them; `coverage`; the rates of
+        `simulate`: `failed_of_accepted` with its 95 % interval `low` to `high`
+        (Clopper-Pearson), `accepted_and_failed`, `accepted_of_failed`. NaN where undefined.
+    """
+    c = confusion(dice, flagged, tau)
+    accepted, slipped, n = c["fn"] + c["tn"], c["fn"], len(np.asarray(dice))
+    low, high = failure.proportion_interval(slipped, accepted)
+    return {"accepted": accepted, "slipped": slipped, "coverage": accepted / n if n else math.nan,
+            "failed_of_accepted": 1 - c["npv"], "low": low, "high": high,
+            "accepted_and_failed": slipped / n if n else math.nan, "accepted_of_failed": 1 - c["sensitivity"]}
 
 
 # ---------------------------------------------------------------- is the promise kept?
