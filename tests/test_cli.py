@@ -1,0 +1,330 @@
+"""The command: bad input, what is written where, going on, folders and BIDS data sets."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+import wmhqc
+from wmhqc import cli, qc
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_scan(folder, case, seed=0, flair_name="FLAIR", lesion=True):
+    """Write a scan of 40 voxels a side: a ball of brain, a box of lesion."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(40) - 19.5] * 3, indexing="ij"))
+    brain = (grid**2).sum(0) < 17**2
+    box = (np.abs(grid - np.array([6, 4, 2]).reshape(3, 1, 1, 1)) < 2.6).all(0)
+    noise = rng.normal(0, 20, (2, *brain.shape))
+    images = {
+        "T1w": np.where(brain, 600 + noise[0], 0).clip(0).astype(np.int16),
+        flair_name: np.where(brain, 400 + noise[1] + 300 * box, 0).clip(0).astype(np.int16),
+        "brainmask": brain.astype(np.uint8),
+    } | ({"lesion": box.astype(np.uint8)} if lesion else {})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in images.items():
+        nib.save(nib.Nifti1Image(array, np.diag([3.4, 3.4, 3.4, 1])), folder / f"{case}_{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three scans in a plain folder."""
+    for i, case in enumerate(("sub-a", "sub-b", "sub-c")):
+        make_scan(tmp_path / "scans" / case, case, i)
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """A reference without networks: the lesion is found, the scores are made up. Lists who was judged."""
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    reference = types.ModuleType("wmhqc.reference")
+    reference.folder = lambda: folder
+    monkeypatch.setitem(sys.modules, "wmhqc.reference", reference)
+    monkeypatch.setattr(wmhqc, "reference", reference, raising=False)
+    rng = np.random.default_rng(0)
+    dice = rng.uniform(0.2, 0.95, 60)
+    table = pd.DataFrame({"case": [f"c{i}" for i in range(60)], qc.SCORE: dice, "lesion_dice": dice})
+    table = table.assign(**{name: 100 + 500 * rng.standard_normal(60) for name in qc.FEATURES})
+    monkeypatch.setattr(qc, "reference_cases", lambda: table)
+    monkeypatch.setattr(
+        qc, "load_networks", lambda: {"mc_unet": types.SimpleNamespace(input_shape=(None, 32, 32, 32, 2))}
+    )
+    monkeypatch.setattr(cli, "_networks", qc.load_networks)
+    cli._calibration.cache_clear()
+    seen = []
+
+    def scores(prepared, images, networks, passes, seed):
+        from wmhqc.uncertainty import summarise
+
+        seen.append(prepared.case)
+        mc = summarise([np.where(prepared.volume[..., 1] > 200, 0.9, 0)])
+        error = np.zeros(mc.mean.shape, np.float32)
+        mask = mc.mask if "segmentation" not in images else np.roll(mc.mask, 1, 0)
+        return mc, error, qc.mask_scores(prepared, mask, mc, error) | {qc.SCORE: 0.9}
+
+    monkeypatch.setattr(qc, "_scores", scores)
+    return seen
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()
+    }
+
+
+def one(scans, case="sub-a", **changes):
+    paths = {"flair": "FLAIR", "t1": "T1w", "brainmask": "brainmask"}
+    given = {name: str(scans / case / f"{case}_{ending}.nii.gz") for name, ending in paths.items()} | changes
+    return ["qc", *(word for name, path in given.items() if path for word in (f"--{name}", path))]
+
+
+# ---------------------------------------------------------------- the program
+
+
+def test_help_and_import_are_light():
+    code = (
+        "import sys; from wmhqc import cli\n"
+        "for words in (['--help'], ['qc', '--help'], ['--version']):\n"
+        "    try: cli.main(words)\n"
+        "    except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'nibabel', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in ("--flair", "--segmentation", "--calibration", "fetch", "group"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["qc", "--out", "o"], "give FOLDER, or --flair and --t1"),
+        (["qc", "scans", "--flair", "f.nii", "--out", "o"], "not both"),
+        (["qc", "scans", "--segmentation", "s.nii.gz", "--out", "o"], "must hold {case} or {folder}"),
+        (["qc", "scans", "--cases", "sub-x", "--out", "o"], "has no case sub-x; it has sub-a"),
+        (["qc", "nowhere", "--out", "o"], "is not a folder"),
+        (["qc", "scans", "--out", "scans"], "give a folder of its own"),
+        (["qc", "scans", "--out", "scans/sub-a"], "was not made by wmhqc qc"),
+        (["qc", "scans", "--out", "scans/sub-a/sub-a_T1w.nii.gz"], "is a file"),
+        (["qc", "scans", "--calibration", "none.tsv", "--out", "o"], "none.tsv does not exist"),
+        (["qc", "scans", "--extract-brain", "--out", "o"], "pip install deepbet"),
+        (["group", "scans"], "was not made by wmhqc qc"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(scans, judged, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(scans.parent)
+    before = files(scans.parent)
+    assert cli.main(words) == 2
+    assert message in capsys.readouterr().err
+    assert files(scans.parent) == before and judged == []
+
+
+@pytest.mark.parametrize("words", [["--risk", "0"], ["--certainty", "1"], ["--jobs", "0"], ["--passes", "x"]])
+def test_bad_numbers_are_refused(words):
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["qc", "scans", "--out", "o", *words])
+    assert refused.value.code == 2
+
+
+def test_a_bad_scan_is_named_before_any_work(scans, judged, tmp_path, capsys):
+    (scans / "sub-b" / "sub-b_FLAIR.nii.gz").write_bytes(b"no image")
+    (scans / "sub-c" / "sub-c_T1w.nii.gz").unlink()
+    assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 2
+    text = capsys.readouterr().err
+    assert (
+        "sub-b_FLAIR.nii.gz is damaged" in text and "sub-c_T1w.nii.gz does not exist" in text and "--skip-bad" in text
+    )
+    assert judged == [] and not (tmp_path / "out").exists()
+
+
+def test_a_bad_scan_can_be_left_out(scans, judged, tmp_path):
+    (scans / "sub-b" / "sub-b_FLAIR.nii.gz").write_bytes(b"no image")
+    assert cli.main(["qc", str(scans), "--skip-bad", "--out", str(tmp_path / "out")]) == 1
+    table = pd.read_csv(tmp_path / "out" / "group.tsv", sep="\t").set_index("case")
+    assert judged == ["sub-a", "sub-c"] and list(table.index) == ["sub-a", "sub-b", "sub-c"]
+    assert table.loc["sub-b", "verdict"] == "not judged" and "is damaged" in table.loc["sub-b", "reasons"]
+    # Mended, it is judged; the others are not judged again.
+    make_scan(scans / "sub-b", "sub-b", 1)
+    assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 0
+    assert judged == ["sub-a", "sub-c", "sub-b"]
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_one_scan(scans, judged, tmp_path, capsys):
+    out = tmp_path / "out"
+    lesion = str(scans / "sub-a" / "sub-a_lesion.nii.gz")
+    assert cli.main([*one(scans, lesion=lesion), "--out", str(out)]) == 0
+    assert "sub-a: accept (promise applies), predicted Dice 0.90 [" in capsys.readouterr().out
+    anat = "sub-a/anat/sub-a_"
+    maps = {f"{anat}{ending}.nii.gz" for ending in cli.MAPS.values()}
+    assert set(files(out)) == {"dataset_description.json", "sub-a.html", f"{anat}qc.json"} | maps
+    scan = nib.load(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
+    for name in maps:
+        image = nib.load(out / name)
+        assert image.shape == scan.shape and np.array_equal(image.affine, scan.affine)
+    record = json.loads((out / f"{anat}qc.json").read_text())
+    assert record["verdict"] == "accept" and record["truth"]["dice_on_scan"] > 0.7
+    assert record["inputs"]["flair"]["sha256"] == qc.sha256(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
+    assert set(record["files"].values()) == maps
+    description = json.loads((out / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "wmhqc"
+
+
+def test_a_given_segmentation_is_judged_in_place_of_ours(scans, judged, tmp_path):
+    segmentation = str(scans / "sub-a" / "sub-a_lesion.nii.gz")
+    assert cli.main([*one(scans, segmentation=segmentation), "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "sub-a" / "anat" / "sub-a_qc.json").read_text())
+    assert record["judged"] == "given" and record["verdict"] == "review" and "agreement_dice" in record["scores"]
+    assert "given segmentation" in (tmp_path / "out" / "sub-a.html").read_text()
+
+
+def test_a_folder_gets_a_table_and_a_group_report(scans, judged, tmp_path):
+    out = scans / "derivatives"  # may lie inside
+    before = files(scans)
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
+    assert {name: time for name, time in files(scans).items() if not name.startswith("derivatives/")} == before
+    table = pd.read_csv(out / "group.tsv", sep="\t")
+    assert table["case"].tolist() == ["sub-a", "sub-b", "sub-c"] and table["lesion_dice"].notna().all()
+    html = (out / "group.html").read_text()
+    assert all(f'href="sub-{name}.html"' in html for name in "abc")
+
+
+def test_goes_on_where_it_was(scans, judged, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["qc", str(scans), "--out", str(out)]
+    assert cli.main([*command, "--cases", "sub-b"]) == 0
+    assert judged == ["sub-b"] and not (out / "group.tsv").exists()
+    kept = files(out)
+    assert cli.main(command) == 0
+    assert judged == ["sub-b", "sub-a", "sub-c"] and "1 of 3 are there already" in capsys.readouterr().out
+    assert {name: files(out)[name] for name in kept if name != "dataset_description.json"}.items() <= kept.items()
+    # A scan that has changed, and another setting, are judged anew.
+    make_scan(scans / "sub-a", "sub-a", 7)
+    assert cli.main(command) == 0 and judged[3:] == ["sub-a"]
+    assert cli.main([*command, "--risk", "0.2"]) == 0 and sorted(judged[4:]) == ["sub-a", "sub-b", "sub-c"]
+
+
+def test_a_case_that_breaks_does_not_stop_the_others(scans, judged, tmp_path, monkeypatch, capsys):
+    right = qc.judge
+
+    def judge(row, *arguments, **options):
+        if row["case"] == "sub-b":
+            raise MemoryError("too large")
+        return right(row, *arguments, **options)
+
+    monkeypatch.setattr(qc, "judge", judge)
+    assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 1
+    assert "sub-b: not judged: MemoryError: too large" in capsys.readouterr().out
+    assert judged == ["sub-a", "sub-c"]
+    monkeypatch.setattr(qc, "judge", right)
+    assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 0 and judged[2:] == ["sub-b"]
+
+
+def test_a_bids_data_set(tmp_path, judged):
+    root = tmp_path / "bids"
+    for session in ("ses-1", "ses-2"):
+        make_scan(root / "sub-a" / session / "anat", f"sub-a_{session}", lesion=False)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "mine", "BIDSVersion": "1.9.0"}))
+    out = root / "derivatives" / "wmhqc"
+    template = "{folder}/{case}_brainmask.nii.gz"
+    assert cli.main(["qc", str(root), "--brainmask", template, "--out", str(out)]) == 0
+    assert (out / "sub-a" / "ses-2" / "anat" / "sub-a_ses-2_label-WMH_probseg.nii.gz").exists()
+    assert json.loads((root / "dataset_description.json").read_text())["Name"] == "mine"
+    assert json.loads((out / "dataset_description.json").read_text())["SourceDatasets"][0]["URL"] == root.as_uri()
+    # The results are not taken for cases, and with the data set itself as DIR nothing is overwritten.
+    assert cli.main(["qc", str(root), "--brainmask", template, "--out", str(out)]) == 0 and len(judged) == 2
+    assert cli.main(["qc", str(root), "--brainmask", template, "--out", str(root)]) == 2
+
+
+def test_results_of_labelled_scans_calibrate(scans, judged, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
+    assert cli.main([*one(scans), "--calibration", str(out / "group.tsv"), "--out", str(tmp_path / "second")]) == 0
+    record = json.loads((tmp_path / "second" / "sub-a" / "anat" / "sub-a_qc.json").read_text())
+    assert (
+        record["predicted_dice"]["cases"] == 3
+        and record["verdict"] == "review"
+        and "group.tsv" in record["calibration"]
+    )
+    assert "known of 3 scans only" in " ".join(record["reasons"])
+
+
+# ---------------------------------------------------------------- names, and nothing outside
+
+
+def test_names_from_outside_make_no_paths(scans, judged, tmp_path):
+    hostile = scans / "sub-a" / '"><img src=x onerror=alert(1)>_FLAIR.nii.gz'
+    os.rename(scans / "sub-a" / "sub-a_FLAIR.nii.gz", hostile)
+    assert cli.main([*one(scans, flair=str(hostile)), "--out", str(tmp_path / "out")]) == 0
+    made = [path for path in (tmp_path / "out").glob("*.html")]
+    assert [path.name for path in made] == ["img-src-x-onerror-alert-1.html"]
+    assert "<img" not in made[0].read_text() and "&lt;img src=x onerror" in made[0].read_text()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..", "a/../../b", "-", "\x00", "C:\\evil", ".hidden"])
+def test_a_case_name_stays_a_name(name):
+    made = cli.case_name(name)
+    assert made and "/" not in made and "\\" not in made and not made.startswith((".", "-"))
+
+
+def test_links_do_not_lead_out(scans, judged, tmp_path, capsys):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    (out / "sub-b").symlink_to(elsewhere)
+    assert cli.main([*one(scans, "sub-b"), "--out", str(out)]) == 1
+    assert "leads out of" in capsys.readouterr().out and list(elsewhere.iterdir()) == []
+
+
+def test_nothing_is_written_outside(scans, judged, tmp_path, monkeypatch):
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir(), work.mkdir()
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.chdir(work)
+    before = files(scans)
+    assert cli.main(["qc", str(scans), "--resample", "--out", str(tmp_path / "out")]) == 0
+    assert files(scans) == before and not list(home.iterdir()) and not list(work.iterdir())
+
+
+# ---------------------------------------------------------------- parallel, fetch
+
+
+def shout(row, *arguments):
+    return f"{row['case']} {os.getpid()} {os.environ['OMP_NUM_THREADS']} {arguments}"
+
+
+def test_processes_share_the_work(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    done = dict(cli._each(shout, [{"case": name} for name in "abcd"], 2, 5))
+    assert set(done) == set("abcd")
+    assert all(done[name].split()[0] == name and done[name].endswith("4 (5,)") for name in done)
+    assert str(os.getpid()) not in {text.split()[1] for text in done.values()}
+
+
+def test_fetch_says_where_and_whose(monkeypatch, capsys):
+    from wmhqc import download
+
+    asked = []
+    table = pd.DataFrame({"flair": ["there/sub-a/sub-a_FLAIR.nii.gz"], "licence": ["CC BY"], "citation": ["Lesjak"]})
+    monkeypatch.setattr(download, "fetch_ms17", lambda folder, patients: asked.append((folder, patients)) or table)
+    assert cli.main(["fetch", "--patients", "7", "19", "--folder", "there"]) == 0
+    assert asked == [("there", [7, 19])] and "1 patients. CC BY: Lesjak" in capsys.readouterr().out

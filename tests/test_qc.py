@@ -1,0 +1,368 @@
+"""Judging one scan: what comes in, the interval, the likeness, the verdict."""
+
+import json
+import math
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from wmhqc import cohort, preprocess, qc
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Write a small scan with one lesion; return its row. The brain is a ball of 800 ml."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(40) - 19.5] * 3, indexing="ij"))
+    brain = (grid**2).sum(0) < 17**2
+    lesion = (np.abs(grid - np.array([6, 4, 2]).reshape(3, 1, 1, 1)) < 2.6).all(0)
+    affine = np.diag([3.4, 3.4, 3.4, 1])
+
+    def save(name, array):
+        path = tmp_path / "scans" / f"sub-a_{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(array, affine), path)
+        return str(path)
+
+    noise = rng.normal(0, 20, (2, *brain.shape))
+    return {
+        "case": "sub-a",
+        "t1": save("T1w", np.where(brain, 600 + noise[0], 0).clip(0).astype(np.int16)),
+        "flair": save("FLAIR", np.where(brain, 400 + noise[1] + 300 * lesion, 0).clip(0).astype(np.int16)),
+        "brainmask": save("brainmask", brain.astype(np.uint8)),
+        "lesion": save("lesion", lesion.astype(np.uint8)),
+    }
+
+
+def resave(row, name, change=lambda array: array, affine=None):
+    image = nib.load(row[name])
+    made = nib.Nifti1Image(change(np.asanyarray(image.dataobj)), image.affine if affine is None else affine)
+    path = row[name].replace(".nii.gz", "-new.nii.gz")
+    nib.save(made, path)
+    return row | {name: path}
+
+
+def refusal(row, **options):
+    with pytest.raises(cohort.CohortError) as refused:
+        qc.read(row, **options)
+    return str(refused.value)
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+def test_read_gives_images_on_one_grid(scan):
+    images = qc.read(scan)
+    assert set(images) == {"t1", "flair", "brainmask", "lesion"}
+    assert len({image.shape for image in images.values()}) == 1
+    assert set(np.unique(images["lesion"].dataobj)) == {0, 1}
+
+
+def test_read_names_file_problem_and_action(scan):
+    text = refusal(scan | {"t1": scan["flair"]})
+    assert "T1 and FLAIR are the same image" in text and scan["flair"] in text and "->" in text
+    assert "does not exist" in refusal(scan | {"flair": "nowhere.nii.gz"})
+    assert "no T1 given" in refusal({"case": "a", "flair": scan["flair"]})
+
+
+def test_read_refuses_a_probability_as_segmentation(scan):
+    text = refusal(resave(scan | {"segmentation": scan["lesion"]}, "segmentation", lambda a: a * 0.5 + 0.1))
+    assert "expected a mask of 0 and one other value" in text and "segmentation" in text
+
+
+def test_read_takes_an_empty_segmentation(scan):
+    images = qc.read(resave(scan | {"segmentation": scan["lesion"]}, "segmentation", np.zeros_like))
+    assert not np.asanyarray(images["segmentation"].dataobj).any()
+
+
+def test_read_resamples_only_when_asked(scan):
+    half = np.diag([1.7, 1.7, 1.7, 1])
+    fine = resave(scan, "t1", lambda a: a.repeat(2, 0).repeat(2, 1).repeat(2, 2), half)
+    assert "T1 is not on the grid of the FLAIR" in refusal(fine)
+    images = qc.read(fine, resample=True)
+    assert images["t1"].shape == images["flair"].shape
+    inside = np.asanyarray(images["brainmask"].dataobj) > 0
+    assert np.median(np.asanyarray(images["t1"].dataobj)[inside]) == pytest.approx(600, abs=20)
+
+
+def test_read_recognises_the_whole_head(scan):
+    row = resave(resave(scan, "t1", lambda a: a + 1), "flair", lambda a: a + 1)
+    text = refusal(row | {"brainmask": ""})
+    assert "whole head" in text and "--brainmask" in text and "deepbet" in text and "2515 ml" in text
+    assert qc.read(row)  # with its mask all is well
+    assert "brainmask" not in qc.read(row | {"brainmask": ""}, whole_head=True)
+
+
+def test_read_refuses_a_mask_that_is_no_brain(scan):
+    assert "brain mask has 8 ml" in refusal(scan | {"brainmask": scan["lesion"]})
+
+
+def test_brain_mask_says_how_to_get_deepbet(scan, tmp_path):
+    with pytest.raises(ImportError, match="pip install deepbet"):
+        qc.brain_mask(nib.load(scan["t1"]), tmp_path)
+
+
+def test_brain_mask_by_deepbet(scan, tmp_path, monkeypatch):
+    """A deepbet of our own, which takes what is brighter than 500 for brain."""
+    package = tmp_path / "packages"
+    package.mkdir()
+    (package / "deepbet.py").write_text(
+        "import nibabel as nib, numpy as np\n"
+        "def run_bet(heads, brains, masks, volumes, no_gpu):\n"
+        "    image = nib.load(heads[0])\n"
+        "    mask = (np.asanyarray(image.dataobj) > 500).astype(np.uint8)\n"
+        "    nib.save(nib.Nifti1Image(mask, image.affine), masks[0])\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    (tmp_path / "out").mkdir()
+    made = qc.brain_mask(nib.load(scan["t1"]), tmp_path / "out")
+    assert np.array_equal(made.dataobj, nib.load(scan["brainmask"]).dataobj)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_find_reads_a_bids_data_set(scan, tmp_path):
+    root = tmp_path / "bids"
+    for session in ("ses-1", "ses-2"):
+        anat = root / "sub-a" / session / "anat"
+        anat.mkdir(parents=True)
+        shutil.copy(scan["flair"], anat / f"sub-a_{session}_acq-3d_FLAIR.nii.gz")
+        shutil.copy(scan["t1"], anat / f"sub-a_{session}_T1w.nii.gz")
+    masks = root / "derivatives" / "bet" / "sub-a" / "ses-2" / "anat"
+    masks.mkdir(parents=True)
+    for space in ("", "_space-MNI152"):
+        shutil.copy(scan["brainmask"], masks / f"sub-a_ses-2{space}_desc-brain_mask.nii.gz")
+    shutil.copy(scan["flair"], masks / "sub-a_ses-2_FLAIR.nii.gz")  # a derivative is no case
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "test", "BIDSVersion": "1.9.0"}))
+    table = qc.find(root).set_index("case")
+    assert list(table.index) == ["sub-a_ses-1_acq-3d", "sub-a_ses-2_acq-3d"]
+    assert table["t1"].str.endswith("_T1w.nii.gz").all()
+    assert table["brainmask"].map(lambda path: path.rsplit("/")[-1]).tolist() == [
+        "",
+        "sub-a_ses-2_desc-brain_mask.nii.gz",
+    ]
+
+
+def test_find_fills_templates(scan, tmp_path):
+    folder = tmp_path / "scans"
+    table = qc.find(folder, {"segmentation": "{folder}/{case}_lesion.nii.gz"})
+    assert table["segmentation"].tolist() == [scan["lesion"]]
+    with pytest.raises(FileNotFoundError, match="no case has a file .*_bet.nii.gz"):
+        qc.find(folder, {"brainmask": "{folder}/{case}_bet.nii.gz"})
+
+
+# ---------------------------------------------------------------- the interval
+
+
+def test_interval_is_the_order_statistic():
+    dice = np.linspace(0.1, 0.9, 19)
+    predicted = dice + np.arange(1, 20) / 100  # errors 0.01 ... 0.19
+    # k = ceil(20 * 0.9) = 18
+    assert qc.interval(dice, predicted, 0.5, 0.9) == pytest.approx((0.32, 0.68))
+    assert qc.interval(dice, predicted, 0.95, 0.9) == pytest.approx((0.77, 1))
+
+
+def test_interval_needs_cases_and_a_prediction():
+    assert all(map(math.isnan, qc.interval([0.5] * 8, [0.6] * 8, 0.5, 0.9)))
+    assert qc.interval([0.5] * 9, [0.6] * 9, 0.5, 0.9) == pytest.approx((0.4, 0.6))
+    assert all(map(math.isnan, qc.interval([0.5] * 20, [0.6] * 20, math.nan, 0.9)))
+
+
+def test_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(2000):
+        dice = rng.beta(5, 2, 33)
+        predicted = np.clip(dice + rng.normal(0, 0.05 + 0.1 * (1 - dice)), 0, 1)
+        low, high = qc.interval(dice[1:], predicted[1:], predicted[0], 0.9)
+        hits.append(low <= dice[0] <= high)
+    assert 0.88 <= np.mean(hits) <= 0.94
+
+
+# ---------------------------------------------------------------- likeness and verdict
+
+
+def cases(n=60, seed=0):
+    """Calibration cases that a threshold can be promised for."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.uniform(0.2, 0.95, n)
+    table = pd.DataFrame({"case": [f"c{i}" for i in range(n)], qc.SCORE: predicted})
+    table["lesion_dice"] = np.clip(predicted + rng.normal(0, 0.03, n), 0, 1)
+    for i, name in enumerate(qc.FEATURES):
+        table[name] = 100 + i + 10 * rng.standard_normal(n)
+    return table
+
+
+def like(table, **change):
+    """Scores of a case in the middle of the calibration cases."""
+    return table[list(qc.FEATURES)].mean().to_dict() | {qc.SCORE: 0.9, "contrast": 0.95} | change
+
+
+def test_likeness_of_the_middle_and_of_the_outside():
+    table = cases()
+    assert qc.likeness(like(table), table)["like"] is True
+    found = qc.likeness(like(table, height_mm=200, brain_ml=400), table)
+    assert found["like"] is False and found["distance"] > found["limit"]
+    assert [item["name"] for item in found["outside"]] == ["brain_ml", "height_mm"]
+    assert found["outside"][0]["value"] == 400 > found["outside"][0]["high"]
+
+
+def test_likeness_knows_that_features_go_together():
+    table = cases()
+    rng = np.random.default_rng(1)
+    common = rng.standard_normal(len(table))
+    for name in qc.FEATURES:
+        table[name] = 100 + 10 * common + rng.standard_normal(len(table))
+    apart = like(table) | {name: 100 + 15 * (-1) ** i for i, name in enumerate(qc.FEATURES)}
+    found = qc.likeness(apart, table)
+    # Each value alone is ordinary, both at once are not.
+    assert found["outside"] == [] and found["like"] is False
+
+
+def test_likeness_seldom_names_a_case_of_the_same_kind():
+    table = cases(160)
+    taken = [not qc.likeness(row, table[:60])["like"] for row in table[60:].to_dict("records")]
+    assert np.mean(taken) < 0.06
+
+
+def test_a_constant_feature_has_a_narrow_range():
+    table = cases().assign(largest_edge_mm=3.0)
+    assert qc.likeness(like(table, largest_edge_mm=3.01), table)["like"] is True
+    assert qc.likeness(like(table, largest_edge_mm=6.0), table)["like"] is False
+
+
+def test_likeness_is_unknown_with_few_cases():
+    found = qc.likeness(like(cases()), cases()[:19])
+    assert found["like"] is False and "19 scans only" in found["words"]
+    assert qc.likeness(like(cases()), cases().drop(columns=list(qc.FEATURES)))["like"] is False
+
+
+def test_accepts_what_the_promise_holds_for():
+    table = cases()
+    made = qc.decide(like(table), table, given=False)
+    assert made["verdict"] == "accept" and made["reasons"] == []
+    assert made["promise"]["applies"] and 0.4 < made["promise"]["threshold"] < 0.9
+    assert made["predicted_dice"]["low"] < 0.9 < made["predicted_dice"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("change", "applies", "reason"),
+    [
+        ({qc.SCORE: 0.3}, True, "The predicted Dice 0.30 is below the threshold"),
+        ({qc.SCORE: math.nan}, True, "The predicted Dice nan is below"),
+        ({"contrast": 0.5}, True, "hardly brighter than its surroundings"),
+        ({"brain_ml": 5000}, False, "Most unlike: volume of the brain 5e+03 ml"),
+    ],
+)
+def test_reviews_with_a_reason(change, applies, reason):
+    table = cases()
+    made = qc.decide(like(table, **change), table, given=False)
+    assert made["verdict"] == "review" and made["promise"]["applies"] is applies
+    assert len(made["reasons"]) == 1 and reason in made["reasons"][0]
+
+
+def test_no_promise_with_few_calibration_cases():
+    table = cases(21)
+    made = qc.decide(like(table), table, given=False)
+    assert made["verdict"] == "review" and not made["promise"]["possible"] and not made["promise"]["applies"]
+    assert "cannot be promised with this many cases" in made["reasons"][0]
+
+
+def test_a_given_segmentation_needs_calibration_of_its_kind():
+    table = cases()
+    made = qc.decide(like(table), table, given=True)
+    assert made["verdict"] == "review" and "our networks' own segmentations" in made["reasons"][0]
+    assert qc.decide(like(table), table.assign(judged="given"), given=True)["verdict"] == "accept"
+
+
+def test_an_empty_mask_is_for_review():
+    """Its contrast is undefined and no reason; its predicted Dice decides."""
+    table = cases()
+    assert qc.decide(like(table, contrast=math.nan), table, given=False)["verdict"] == "accept"
+
+
+# ---------------------------------------------------------------- scores of a mask, features
+
+
+def case(scan, **options):
+    return preprocess.prepare("sub-a", scan["t1"], scan["flair"], scan["lesion"], scan["brainmask"], size=32, **options)
+
+
+def test_scores_of_a_given_mask(scan):
+    from wmhqc.uncertainty import summarise
+
+    prepared = case(scan)
+    truth = prepared.lesion > 0
+    mc = summarise([np.where(truth, 0.8, 0.0)])
+    shifted = np.roll(truth, 1, axis=0)
+    row = qc.mask_scores(prepared, shifted, mc, np.ones(truth.shape))
+    overlap = (shifted & truth).sum() / truth.sum()
+    assert row["agreement_dice"] == row["lesion_dice"] == pytest.approx(overlap)
+    assert row["expected_dice"] == pytest.approx(2 * 0.8 * overlap / 1.8, rel=1e-6)
+    assert row["volume_ml"] == pytest.approx(row["own_volume_ml"]) and row["volume_ml"] == pytest.approx(row["true_ml"])
+    assert row["vs_error_inside"] == pytest.approx(row["volume_ml"] * 1000)
+    empty = qc.mask_scores(prepared, np.zeros_like(truth), mc, np.zeros(truth.shape))
+    assert empty["volume_ml"] == 0 and math.isnan(empty["mean_entropy"]) and empty["expected_dice"] == 0
+
+
+def test_scan_features_are_in_mm_and_ml(scan):
+    found = qc.scan_features(case(scan))
+    assert list(found) == list(qc.FEATURES) and all(map(math.isfinite, found.values()))
+    assert found["smallest_edge_mm"] == pytest.approx(3.4) == found["largest_edge_mm"]
+    assert found["brain_ml"] == pytest.approx(4 / 3 * np.pi * 17**3 * 3.4**3 / 1000, rel=0.03)
+    assert found["width_mm"] == found["height_mm"] == pytest.approx(34 * 3.4)
+    assert set(qc.FEATURES) <= set(qc.LABELS)
+
+
+def test_width_is_left_to_right_in_any_orientation(scan):
+    thin = {name: resave(scan, name, lambda a: a[5:35])[name] for name in ("t1", "flair", "brainmask", "lesion")}
+    turned = {}
+    for name, path in thin.items():
+        image = nib.load(path)
+        turned[name] = path.replace(".nii.gz", "-turned.nii.gz")
+        nib.save(image.as_reoriented([[2, -1], [0, 1], [1, 1]]), turned[name])
+    before, after = qc.scan_features(case(thin)), qc.scan_features(case(turned))
+    assert before["width_mm"] < before["height_mm"]
+    assert after == pytest.approx(before, rel=0.02)
+
+
+def test_detail_falls_with_blur_and_symmetry_with_a_mass(scan):
+    from scipy import ndimage
+
+    plain = qc.scan_features(case(scan))
+    blurred = resave(scan, "flair", lambda a: ndimage.gaussian_filter(a.astype(float), 1))
+    assert qc.scan_features(case(blurred))["flair_detail"] < 0.8 * plain["flair_detail"]
+    one_side = resave(scan, "flair", lambda a: np.where(np.arange(40)[:, None, None] < 20, a, a // 2))
+    assert qc.scan_features(case(one_side))["flair_symmetry"] < plain["flair_symmetry"]
+
+
+# ---------------------------------------------------------------- tables and records
+
+
+def test_read_calibration_wants_labelled_cases(tmp_path):
+    path = tmp_path / "group.tsv"
+    with pytest.raises(FileNotFoundError, match="group.tsv"):
+        qc.read_calibration(path)
+    pd.DataFrame({"case": ["a"], qc.SCORE: [0.5]}).to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match="no column lesion_dice"):
+        qc.read_calibration(path)
+    pd.DataFrame({"case": ["a"], qc.SCORE: [0.5], "lesion_dice": [math.nan]}).to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match="no case has a true Dice"):
+        qc.read_calibration(path)
+    cases().to_csv(path, sep="\t", index=False)
+    assert len(qc.read_calibration(path)) == 60
+
+
+def test_records_are_json():
+    record = qc.plain(
+        {"a": np.float32(0.5), "b": math.nan, "c": [np.int64(2), math.inf], "d": np.bool_(True), "e": None}
+    )
+    assert json.loads(json.dumps(record, allow_nan=False)) == {
+        "a": 0.5,
+        "b": None,
+        "c": [2, None],
+        "d": True,
+        "e": None,
+    }

@@ -1,0 +1,194 @@
+"""The reports of judged scans: opened in a browser from a file, read, and attacked with names."""
+
+import re
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from browser import accessibility, browser, check_page, overflow, watch
+from wmhqc import preprocess, qc, report
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
+
+
+def calibration(n=40):
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(0.2, 0.95, n)
+    table = pd.DataFrame({qc.SCORE: predicted, "lesion_dice": predicted, "volume_ml": rng.uniform(1, 20, n)})
+    return table.assign(**{name: 100 + 10 * rng.standard_normal(n) for name in qc.FEATURES})
+
+
+def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.nii.gz"):
+    """What `qc.judge` would give for a ball with a lesion, with scores made up."""
+    grid = np.stack(np.meshgrid(*[np.arange(40) - 19.5] * 3, indexing="ij"))
+    brain = ((grid / np.array([14, 17, 15]).reshape(3, 1, 1, 1)) ** 2).sum(0) < 1
+    lesion = (np.abs(grid - np.array([6, 4, 2]).reshape(3, 1, 1, 1)) < 2.6).all(0)
+    affine = np.diag([3.4, 3.4, 3.4, 1])
+
+    def image(array):
+        return nib.Nifti1Image(array.astype(np.float32), affine)
+
+    flair = brain * (100 + 5 * np.abs(grid).sum(0)) + 200 * lesion
+    images = {"t1": image(brain * (200 - flair / 4)), "flair": image(flair), "brainmask": image(brain),
+              "prediction": image(0.8 * lesion), "mask": image(lesion), "uncertainty": image(0.7 * lesion),
+              "error": image(0.3 * lesion), "lesion": image(lesion)}  # fmt: skip
+    if given:
+        images["segmentation"] = image(np.roll(lesion, 2, axis=0))
+    prepared = preprocess.prepare(case, images["t1"], images["flair"], images["lesion"], images["brainmask"], size=32)
+    scores = {qc.SCORE: predicted, "volume_ml": 30.0, "contrast": 0.97, "mean_entropy": np.nan}
+    features = qc.scan_features(prepared)
+    record = {
+        "case": case, "judged": "given" if given else "own",
+        **qc.decide(scores | features, calibration(), given),
+        "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "hd95_mm": 4.0},
+        "scores": scores, "features": features, "ranges": {"volume_ml": [1.0, 20.0]},
+        "inputs": {"flair": {"path": path, "sha256": "ab" * 32}}, "files": {"mask": f"{case}_mask.nii.gz"},
+        "software": {"wmhqc": "0"}, "reference": "cd" * 32, "created": "2026-11-24T10:00:00+00:00",
+        "calibration": "The calibration cases are made up.", "notes": [path], "report": f"{case}.html",
+    }  # fmt: skip
+    return qc.Judgement(qc.plain(record), prepared, images)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(name, html):
+        path = tmp_path / name
+        path.write_text(html, encoding="utf-8")
+        return path.as_uri()
+
+    return write
+
+
+def test_report_of_a_case_is_in_order(page, written):
+    url = written("sub-a.html", report.case(judgement()))
+    assert check_page(page, url) == [] and accessibility(page, "body") == []
+    text = page.inner_text("body")
+    assert "Review: a person should look at it" in text and "0.70" in text and "0.61" in text
+    assert "The promise does not apply to this case." in text
+    assert "30 ▲" in text and "1 to 20" in text  # beyond the calibration cases
+
+
+def test_report_is_one_file_that_may_load_nothing(page, written):
+    html = report.case(judgement())
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:|//)|@import|url\(""", html)
+    assert "Content-Security-Policy" in html and "default-src 'none'" in html
+    problems = watch(page)
+    page.goto(written("sub-a.html", html))
+    page.evaluate("new Image().src = 'https://example.org/x.png'; fetch('https://example.org/').catch(() => 0)")
+    page.wait_for_timeout(200)
+    # The policy stops it before there is a request.
+    assert problems and all("Content Security Policy" in problem for problem in problems)
+    assert len(html) < 3e6
+
+
+def test_viewer_shows_the_judged_mask_first_and_moves(page, written):
+    page.goto(written("sub-a.html", report.case(judgement())))
+    page.wait_for_selector(".wmhqc canvas")
+    assert page.locator(".wmhqc .buttons button").all_inner_texts() == [
+        "given segmentation",
+        "our segmentation",
+        "manual mask",
+    ]
+    slider = page.locator('.wmhqc input[type="range"]')
+    before = page.get_attribute(".wmhqc", "data-slice")
+    slider.press("ArrowRight")
+    assert int(page.get_attribute(".wmhqc", "data-slice")) == int(before) + 1
+    # The lesion is drawn: some pixel of the prediction is bright.
+    slider.press("ArrowLeft")
+    bright = (
+        "(c => Math.max(...c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 == 0)))"
+    )
+    assert page.evaluate(f"{bright}(document.querySelectorAll('.wmhqc canvas')[2])") > 200
+
+
+def test_our_own_segmentation_has_two_outlines(page, written):
+    page.goto(written("sub-a.html", report.case(judgement(given=False))))
+    page.wait_for_selector(".wmhqc canvas")
+    assert page.locator(".wmhqc .buttons button").all_inner_texts() == ["our segmentation", "manual mask"]
+
+
+def test_names_from_outside_stay_names(page, written):
+    hostile = judgement(path=HOSTILE)
+    hostile.record["reasons"].append(HOSTILE)
+    html = report.case(hostile)
+    assert "<img" not in html and html.count("</script>") == 1
+    problems = watch(page)
+    page.on("dialog", lambda dialog: problems.append("a script ran"))
+    page.goto(written("sub-a.html", html))
+    page.wait_for_timeout(200)
+    assert problems == [] and HOSTILE in page.inner_text("main") and page.locator("img").count() == 0
+
+
+def records(count=12):
+    made = [judgement(f"sub-{i:02d}", given=False, predicted=0.3 + 0.05 * i).record for i in range(count)]
+    if made:
+        made[1]["verdict"] = "accept"
+    return [*made, {"case": "sub-bad", "verdict": "not judged", "reasons": [HOSTILE]}]
+
+
+def test_table_has_one_row_a_scan():
+    table = report.table(records())
+    assert len(table) == 13 and table["case"].is_unique
+    row = table.set_index("case").loc["sub-00"]
+    assert (
+        row[qc.SCORE] == 0.3
+        and row["dice_on_scan"] == 0.61
+        and row["report"] == "sub-00.html"
+        and not row["promise_applies"]
+    )
+    assert "volume of the brain" in row["outside"]
+    assert table.set_index("case").loc["sub-bad", "reasons"] == HOSTILE
+
+
+def test_group_report_is_in_order(page, written, tmp_path):
+    made = records()
+    html = report.group(report.table(made), made)
+    assert "<img" not in html
+    problems = watch(page)
+    url = written("group.html", html)
+    page.goto(url)
+    assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
+    assert "13 scans: 1 accepted, 11 to review, 1 not judged." in page.inner_text("body")
+    assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
+
+
+def test_group_table_sorts_by_a_click(page, written):
+    made = records()
+    page.goto(written("group.html", report.group(report.table(made), made)))
+    head = page.get_by_role("button", name="Predicted Dice")
+    first = "document.querySelector('tbody th').textContent.trim()"
+    last = "[...document.querySelectorAll('tbody th')].at(-1).textContent.trim()"
+    head.click()
+    assert page.evaluate(first) == "sub-00" and page.evaluate(last) == "sub-bad"
+    head.press("Enter")
+    assert page.evaluate(first) == "sub-11" and page.evaluate(last) == "sub-bad"
+    assert page.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_group_of_nothing_judged():
+    made = records(0)
+    html = report.group(report.table(made), made)
+    assert "1 scan:" in html and "1 not judged" in html and "Scores of all scans" not in html
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (float("nan"), "–"), (0.12345, "0.123"), (-1234.5, "−1,234"), (0, "0"), (1e-5, "1e−05")],
+)
+def test_numbers_for_readers(value, text):
+    assert report.number(value) == text

@@ -1,0 +1,784 @@
+"""Judge one scan: segment it, score the segmentation, predict its Dice, say whether to trust it.
+
+    row = {"case": "sub-01", "flair": "F.nii.gz", "t1": "T.nii.gz"}
+    judgement = qc.judge(row, qc.load_networks(), qc.reference_cases())
+    judgement.record["verdict"], judgement.record["reasons"]
+
+A verdict rests on *calibration cases*: scans with a manual mask, not used to train the networks
+that judged them. Their predicted and true Dice give the interval of a new prediction and the
+threshold with a promise; their appearance says whether a new scan is of their kind. By default
+they are the validation cases of the reference run; a table that ``wmhqc qc`` wrote for labelled
+scans of one's own takes their place (`read_calibration`).
+
+References
+----------
+Lei et al., JASA 2018 (split conformal prediction). Ledoit & Wolf, J. Multivariate Analysis 2004
+(covariance of few cases). `wmhqc.thresholds.guaranteed_risk` (the promise).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from wmhqc import cohort, preprocess, thresholds
+
+#: The score that predicts the Dice of any segmentation, and on which the verdict rests.
+SCORE = "predicted_dice_bounded"
+#: What a row of a case to judge may name, beside `case`.
+INPUTS = {
+    "flair": "FLAIR",
+    "t1": "T1",
+    "brainmask": "brain mask",
+    "lesion": "lesion mask",
+    "segmentation": "segmentation",
+}
+NETWORKS = ("mc_unet", "rec_unet", "reg_net_image", "reg_net_uncertainty", "reg_net_error", "reg_net_bounded")
+MEMBERS = ("main", "inner0", "inner1")
+#: Volume of a brain (with ventricles) in ml: what is far outside is not one.
+BRAIN_ML = (300, 2200)
+#: Percentiles of the intensities that are compared.
+SHARES = (5, 50, 95)
+#: How a scan looks (`scan_features`); compared with how the calibration cases look.
+FEATURES = (
+    "smallest_edge_mm",
+    "largest_edge_mm",
+    "brain_ml",
+    "width_mm",
+    "length_mm",
+    "height_mm",
+    *(f"{image}_p{share:02d}" for image in ("t1", "flair") for share in SHARES),
+    "t1_detail",
+    "flair_detail",
+    "t1_flair_correlation",
+    "flair_symmetry",
+)
+#: What scores and features are called, with their unit.
+LABELS = {
+    "predicted_dice_bounded": ("predicted Dice, from the mask and FLAIR", ""),
+    "predicted_dice_image": ("predicted Dice, from prediction and FLAIR", ""),
+    "predicted_dice_uncertainty": ("predicted Dice, from prediction and uncertainty", ""),
+    "predicted_dice_error": ("predicted Dice, from prediction and error map", ""),
+    "expected_dice": ("expected Dice, from the probabilities alone", ""),
+    "agreement_dice": ("Dice with our own segmentation", ""),
+    "volume_ml": ("lesion volume", "ml"),
+    "own_volume_ml": ("lesion volume of our own segmentation", "ml"),
+    "brain_share": ("lesion share of the brain", ""),
+    "lesion_count": ("number of lesions", ""),
+    "contrast": ("contrast of the mask on FLAIR", ""),
+    "vs_uncertainty": ("sum of the uncertainty map (VS)", "mm³ bit"),
+    "vs_per_volume": ("uncertainty per lesion volume", "bit"),
+    "mean_entropy": ("mean uncertainty in the mask", "bit"),
+    "non_boundary_entropy": ("mean uncertainty off the borders", "bit"),
+    "patch_entropy": ("highest uncertainty of a 10 mm cube", "bit"),
+    "mean_variance": ("variance of the passes in the mask", ""),
+    "mean_expected_entropy": ("mean entropy of single passes in the mask", "bit"),
+    "mean_mutual_information": ("mutual information in the mask", "bit"),
+    "pairwise_dice": ("Dice between passes", ""),
+    "empty_share": ("share of passes without a lesion", ""),
+    "iou_disagreement": ("disagreement of passes with the mask (1 − IoU)", ""),
+    "volume_cv": ("spread of the passes' volume", ""),
+    "lesion_uncertainty": ("mean uncertainty of a lesion", ""),
+    "vs_error": ("sum of the error map (VS)", "mm³"),
+    "vs_error_inside": ("sum of the error map in the mask", "mm³"),
+    "tta_pairwise_dice": ("Dice between changed inputs", ""),
+    "tta_vs_uncertainty": ("VS over changed inputs", "mm³ bit"),
+    "ensemble_pairwise_dice": ("Dice between networks", ""),
+    "ensemble_vs_uncertainty": ("VS over networks", "mm³ bit"),
+    "smallest_edge_mm": ("smallest edge of a voxel", "mm"),
+    "largest_edge_mm": ("largest edge of a voxel", "mm"),
+    "brain_ml": ("volume of the brain", "ml"),
+    "width_mm": ("width of the brain", "mm"),
+    "length_mm": ("length of the brain", "mm"),
+    "height_mm": ("height of the brain", "mm"),
+    **{
+        f"{image.lower()}_p{share:02d}": (f"{image}, {share} % of the brain are darker than", "of 255")
+        for image in ("T1", "FLAIR") for share in SHARES
+    },
+    "t1_detail": ("detail and noise of T1", "of 255"),
+    "flair_detail": ("detail and noise of FLAIR", "of 255"),
+    "t1_flair_correlation": ("correlation of T1 and FLAIR", ""),
+    "flair_symmetry": ("correlation of FLAIR with its mirror image", ""),
+}  # fmt: skip
+#: Fewer calibration cases than this say nothing about what a scan of their kind looks like.
+FEWEST_ALIKE = 20
+
+
+@dataclass
+class Judgement:
+    """What is known about one scan.
+
+    Attributes
+    ----------
+    record : dict
+        Everything but the images, ready for JSON: see `judge`.
+    prepared : wmhqc.preprocess.Prepared
+        The scan as the networks saw it.
+    images : dict of str to nibabel image
+        On the scan's own grid: `t1`, `flair`, `prediction` (mean probability), `mask`
+        (our segmentation), `uncertainty` (bit), `error` (FLAIR minus reconstruction) and, if
+        given, `brainmask`, `segmentation` and `lesion`.
+    """
+
+    record: dict
+    prepared: preprocess.Prepared
+    images: dict
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict:
+    """Read the images of a case and refuse what cannot be judged, before any work is done.
+
+    Parameters
+    ----------
+    row : Mapping
+        `case`, and paths by the names in `INPUTS`; flair and t1 are needed, an empty path
+        counts as not given. The segmentation to be judged is a mask of 0 and one other value.
+    resample : bool
+        Put images that are on another grid onto that of the FLAIR, trusting the headers.
+    whole_head : bool
+        Accept images with skull and without a brain mask, since one is made (`brain_mask`).
+
+    Returns
+    -------
+    dict of str to nibabel image
+        All on the grid of the FLAIR; masks hold 0 and 1.
+
+    Raises
+    ------
+    wmhqc.cohort.CohortError
+        With one line for each problem: what, in which file, what to do.
+    """
+    images: dict = {}
+    problems = cohort.case_problems(row, images)
+
+    def add(name: str, problem: str, action: str) -> None:
+        problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
+
+    if _given(row, "segmentation"):
+        try:
+            image = cohort.load(row["segmentation"])
+            mask = cohort.binary(np.asanyarray(image.dataobj), row["segmentation"])
+            images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+        except (OSError, ValueError) as error:
+            add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
+    if "flair" in images and "segmentation" in images:
+        difference = cohort.apart(images["segmentation"], images["flair"])
+        if difference:
+            add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", cohort.RESAMPLE)
+    if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
+        add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
+    if resample:
+        problems = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
+    _refuse(problems)
+
+    flair = images["flair"]
+    for name, image in images.items():
+        if cohort.apart(image, flair):
+            images[name] = cohort.resample_to(image, flair, order=1 if name == "t1" else 0)
+    problem = _head_problem(images)
+    if problem and ("brainmask" in images or not whole_head):
+        add("brainmask" if "brainmask" in images else "t1", *problem)
+    _refuse(problems)
+    return images
+
+
+def _given(row: Mapping, name: str) -> bool:
+    return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
+
+
+def _same(a, b) -> bool:
+    return a.shape == b.shape and np.array_equal(np.asanyarray(a.dataobj), np.asanyarray(b.dataobj))
+
+
+def _refuse(problems: list[dict]) -> None:
+    if problems:
+        raise cohort.CohortError(pd.DataFrame(problems))
+
+
+def _head_problem(images: Mapping) -> tuple[str, str] | None:
+    """Is what should be the brain as large as a brain? As (problem, action)."""
+    ml = abs(np.linalg.det(images["flair"].affine[:3, :3])) / 1000
+    low, high = BRAIN_ML
+    if "brainmask" in images:
+        volume = ml * np.count_nonzero(np.asanyarray(images["brainmask"].dataobj) > 0)
+        if not low <= volume <= high:
+            return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
+        return None
+    volume = ml * np.count_nonzero(
+        np.logical_and(*(np.asanyarray(images[name].dataobj) > 0 for name in ("t1", "flair")))
+    )
+    if volume > high:
+        return f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR, {WHOLE_HEAD}", GIVE_MASK
+    return None
+
+
+WHOLE_HEAD = (
+    "more than any brain has: the images show the whole head, or their background is not 0; the networks know brains "
+    "without skull only"
+)
+GIVE_MASK = (
+    "give a brain mask on the grid of the FLAIR (--brainmask), made for example with SynthStrip, HD-BET or deepbet; "
+    "or install deepbet (pip install deepbet) and add --extract-brain"
+)
+
+
+def need_deepbet() -> None:
+    """Say how to get deepbet, where it is not installed (ImportError)."""
+    from importlib.util import find_spec
+
+    if find_spec("deepbet") is None:
+        raise ImportError(
+            "--extract-brain needs deepbet, which is not installed: pip install deepbet (with PyTorch, about 1 GB), "
+            "or make a brain mask with any other tool and give it with --brainmask"
+        )
+
+
+def brain_mask(t1, scratch) -> nib.Nifti1Image:
+    """Brain mask of a T1 with skull, by deepbet (Fisch et al., 2024), on the CPU.
+
+    deepbet reads and writes files: in a folder below `scratch`, which is removed.
+    """
+    need_deepbet()
+    from deepbet import run_bet
+
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".deepbet-") as folder:
+        head, brain, mask, volume = (
+            str(Path(folder) / name) for name in ("t1.nii.gz", "brain.nii.gz", "mask.nii.gz", "ml.csv")
+        )
+        nib.save(t1, head)
+        run_bet([head], [brain], [mask], [volume], no_gpu=True)
+        made = cohort.load(mask)
+    return nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
+
+
+def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The cases of a folder or of a BIDS data set.
+
+    A BIDS data set has a file ``dataset_description.json``: each
+    ``sub-x[/ses-y]/anat/*_FLAIR.nii.gz`` is a case, with the T1w of the same name or else the
+    only one beside it. A brain mask is looked for in its derivatives
+    (``*_desc-brain_mask.nii.gz``). Any other folder is read by `wmhqc.cohort.from_folder`.
+
+    Parameters
+    ----------
+    source : path
+    templates : mapping, optional
+        Where further masks lie, by the names in `INPUTS`: a path in which ``{case}`` stands for
+        the name of the case and ``{folder}`` for the folder of its FLAIR. A mask that is not
+        there counts as not given, except a segmentation.
+
+    Returns
+    -------
+    DataFrame
+        A cohort (`wmhqc.cohort`) with the column segmentation.
+    """
+    source = Path(source)
+    table = _bids(source) if (source / "dataset_description.json").is_file() else cohort.from_folder(source)
+    table["segmentation"] = ""
+    for name, template in (templates or {}).items():
+        paths = [
+            template.replace("{case}", case).replace("{folder}", str(Path(flair).parent))
+            for case, flair in zip(table["case"], table["flair"])
+        ]
+        table[name] = [path if name == "segmentation" or Path(path).is_file() else "" for path in paths]
+        if not any(table[name]):
+            raise FileNotFoundError(f"no case has a file {template}; expected a path with {{case}} or {{folder}}")
+    return table
+
+
+def _bids(source: Path) -> pd.DataFrame:
+    """The FLAIR scans of a BIDS data set, without its derivatives."""
+    rows = []
+    for pattern in ("sub-*/anat/*_FLAIR.nii*", "sub-*/ses-*/anat/*_FLAIR.nii*"):
+        for flair in sorted(source.glob(pattern)):
+            case = re.sub(r"_FLAIR\.nii(\.gz)?$", "", flair.name)
+            t1 = [file for file in flair.parent.glob("*_T1w.nii*") if not file.name.startswith(".")]
+            named = [file for file in t1 if file.name.startswith(f"{case}_T1w.")]
+            session = flair.parent.relative_to(source)
+            masks = sorted(source.glob(f"derivatives/*/{session}/*_desc-brain_mask.nii*"))
+            masks = [file for file in masks if "_space-" not in file.name or "_space-FLAIR" in file.name]
+            rows.append({
+                "case": case, "patient": session.parts[0].removeprefix("sub-"), "flair": str(flair),
+                "t1": str((named or t1)[0]) if named or len(t1) == 1 else str(flair.parent / f"{case}_T1w.nii.gz"),
+                "brainmask": str(masks[0]) if masks else "",
+            })  # fmt: skip
+    if not rows:
+        raise ValueError(f"{source}: no case found; expected files like sub-x/anat/sub-x_FLAIR.nii.gz")
+    table = pd.DataFrame(rows)
+    for name in cohort.COLUMNS:
+        if name not in table:
+            table[name] = False if name == "synthetic" else "other" if name == "database" else ""
+    return table[cohort.COLUMNS]
+
+
+# ---------------------------------------------------------------- networks and calibration cases
+
+
+def load_networks() -> dict:
+    """The reference networks by name; `ensemble` holds the three members of MC U-net."""
+    from wmhqc import reference
+
+    networks = {name: reference.network(name) for name in NETWORKS}
+    others = [reference.network("mc_unet", member) for member in MEMBERS[1:]]
+    return networks | {"ensemble": [networks["mc_unet"], *others]}
+
+
+def reference_cases() -> pd.DataFrame:
+    """The validation cases of the reference run, each once, with how their scans look.
+
+    Of a case that several folds validated, the first fold's row counts: rows of one case are not
+    independent. No test case is among the rows of its fold.
+    """
+    from wmhqc import reference
+
+    rows = thresholds.one_row_a_case(reference.cases("validation").sort_values("fold", kind="stable"))
+    looks = pd.read_csv(reference.folder() / "scans.csv")
+    return rows.merge(
+        looks[["case", *(name for name in looks if name in FEATURES and name not in rows)]], on="case", how="left"
+    )
+
+
+def read_calibration(path) -> pd.DataFrame:
+    """Calibration cases of one's own: the `group.tsv` that ``wmhqc qc`` wrote for labelled scans.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, or no row with a predicted and a true Dice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected the group.tsv that `wmhqc qc` wrote for labelled scans"
+        )
+    table = pd.read_csv(path, sep="\t")
+    missing = [name for name in ("case", SCORE, "lesion_dice") if name not in table]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; expected the group.tsv that `wmhqc qc` wrote")
+    table = table[table["lesion_dice"].notna() & table[SCORE].notna()]
+    if table.empty:
+        raise ValueError(f"{path}: no case has a true Dice; judge scans with manual masks first (`--lesion`)")
+    return table
+
+
+def origin(path=None) -> str:
+    """Where the calibration cases are from, as a sentence."""
+    if path:
+        return f"The calibration cases are the labelled scans of {path}."
+    return "The calibration cases are the validation cases of the reference run, which are synthetic scans."
+
+
+# ---------------------------------------------------------------- judging
+
+
+def judge(
+    row: Mapping,
+    networks: Mapping,
+    calibration: pd.DataFrame,
+    images: Mapping | None = None,
+    passes: int = 20,
+    seed: int = 0,
+    tau: float = 0.5,
+    risk: float = 0.1,
+    certainty: float = 0.9,
+) -> Judgement:
+    """Segment a scan, score the segmentation or the given one, and decide.
+
+    Parameters
+    ----------
+    row : Mapping
+        As in `read`.
+    networks : mapping
+        From `load_networks`.
+    calibration : DataFrame
+        From `reference_cases` or `read_calibration`.
+    images : mapping, optional
+        What `read` returned for this row, if it was called before.
+    passes : int
+        Monte Carlo passes.
+    tau : float
+        A segmentation with a lesion Dice below this has failed.
+    risk, certainty : float
+        The promise: at most this share of the accepted fail, with this probability. The
+        interval of the predicted Dice has the probability `certainty` too.
+
+    Returns
+    -------
+    Judgement
+        Its `record`: case; judged (own or given); verdict (accept or review); reasons (list of
+        str); predicted_dice (value, low, high, level, cases); promise; likeness; scores; truth
+        (empty without a manual mask); features; ranges (what the middle 98 % of the calibration
+        cases have).
+    """
+    images = dict(read(row) if images is None else images)
+    size = networks["mc_unet"].input_shape[1]
+    prepared = preprocess.prepare(
+        row["case"], images["t1"], images["flair"], images.get("lesion"), images.get("brainmask"), size
+    )
+    given = "segmentation" in images
+    mc, error, scores = _scores(prepared, images, networks, passes, seed)
+    images |= {
+        "prediction": preprocess.to_scan(mc.mean, prepared),
+        "uncertainty": preprocess.to_scan(mc.entropy, prepared),
+        "error": preprocess.to_scan(error, prepared),
+    }
+    probability = np.asanyarray(images["prediction"].dataobj)
+    images["mask"] = nib.Nifti1Image((probability >= 0.5).astype(np.uint8), prepared.affine)
+    judged = np.asanyarray(images["segmentation" if given else "mask"].dataobj) > 0
+    brain = np.asanyarray(images["brainmask"].dataobj) > 0 if "brainmask" in images else probability >= 0
+    scores["contrast"] = cohort.contrast(judged, np.asanyarray(images["flair"].dataobj), brain, prepared.affine)
+
+    names = set(_truth_names())
+    truth = {name: value for name, value in scores.items() if name in names}
+    scores = {name: value for name, value in scores.items() if name not in names}
+    if "lesion" in images:
+        from wmhqc.scores import lesion_dice
+
+        truth["dice_on_scan"] = lesion_dice(judged, np.asanyarray(images["lesion"].dataobj) > 0)
+    features = scan_features(prepared)
+    record = {
+        "case": row["case"],
+        "judged": "given" if given else "own",
+        **decide(scores | features, calibration, given, tau, risk, certainty),
+        "truth": truth,
+        "scores": scores,
+        "features": features,
+        "ranges": _ranges(calibration, [*scores, *features]),
+    }
+    return Judgement(plain(record), prepared, images)
+
+
+def _scores(prepared, images: Mapping, networks: Mapping, passes: int, seed: int):
+    """Monte Carlo maps, error map of the judged mask, and all its scores (with the truth if known)."""
+    from wmhqc import regression, scores, uncertainty
+    from wmhqc.errormaps import error_map
+
+    flair = prepared.volume[..., 1]
+    mc = uncertainty.monte_carlo(networks["mc_unet"], prepared.volume, passes, seed)
+    if "segmentation" in images:
+        given = preprocess.prepare(
+            prepared.case, images["t1"], images["flair"], images["segmentation"], images.get("brainmask"), prepared.size
+        )
+        mask = given.lesion > 0
+        error = error_map(networks["rec_unet"], flair / 255, mask)
+        result = mask_scores(prepared, mask, mc, error)
+    else:
+        mask = mc.mask
+        error = error_map(networks["rec_unet"], flair / 255, mask)
+        result = scores.row(prepared, mc, error)
+        voxel = prepared.voxel_mm3
+        for name, samples in {
+            "tta": uncertainty.test_time(networks["mc_unet"], prepared.volume, seed=seed),
+            "ensemble": uncertainty.ensemble(networks["ensemble"], prepared.volume, seed=seed),
+        }.items():
+            summary = uncertainty.summarise(samples)
+            result[f"{name}_pairwise_dice"] = scores.sample_agreement(summary)["pairwise_dice"]
+            result[f"{name}_vs_uncertainty"] = scores.voxel_sum(summary.entropy, voxel)
+        for name in regression.PAIRS:
+            pair = regression.pair(name, mc.mean, flair=flair, uncertainty=mc.entropy, error=error)
+            result[f"predicted_dice_{name}"] = regression.predict_dice(networks[f"reg_net_{name}"], pair)
+    result[SCORE] = regression.predict_dice(networks["reg_net_bounded"], regression.mask_pair(mask, flair))
+    result.pop("case", None)
+    return mc, error, result
+
+
+def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
+    """Scores of a mask of any origin, and its truth where there is a manual one.
+
+    Parameters
+    ----------
+    prepared : wmhqc.preprocess.Prepared
+    mask : bool array (n, n, n)
+        The segmentation that is judged.
+    mc : wmhqc.uncertainty.MonteCarlo
+        What our networks say about the same scan.
+    error : array (n, n, n)
+        Error map of this mask (`wmhqc.errormaps.error_map`).
+
+    Returns
+    -------
+    dict
+        As in `wmhqc.scores.row` where a score needs no samples; `expected_dice`: the Dice of
+        this mask to expect under our mean probability; `agreement_dice`: its Dice with our own
+        segmentation; `own_volume_ml`.
+    """
+    from scipy import ndimage
+
+    from wmhqc import scores
+
+    voxel, brain = prepared.voxel_mm3, prepared.brain > 0
+    p, inside = mc.mean.astype(np.float64), mask & brain
+    total = p[brain].sum() + inside.sum()
+    result = {
+        "volume_ml": scores.volume_ml(mask, voxel),
+        "brain_ml": scores.volume_ml(brain, voxel),
+        "brain_share": mask.sum() / brain.sum(),
+        "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
+        "mean_entropy": scores.mean_inside(mc.entropy, mask),
+        "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
+        "agreement_dice": scores.lesion_dice(mask, mc.mask),
+        "own_volume_ml": scores.volume_ml(mc.mask, voxel),
+        "vs_error": scores.voxel_sum(error, voxel),
+        "vs_error_inside": scores.voxel_sum(error[mask], voxel),
+    }
+    if prepared.lesion is not None:
+        result |= scores.truth(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
+    return {name: float(value) for name, value in result.items()}
+
+
+def _truth_names() -> list[str]:
+    from wmhqc import scores
+
+    some = np.zeros((3, 3, 3))
+    return list(scores.truth(some, some > 0, (1, 1, 1)))
+
+
+def scan_features(prepared) -> dict:
+    """How a scan looks, without its lesions: grid, size of the brain, intensities.
+
+    Returns
+    -------
+    dict of str to float
+        The names in `FEATURES`. Edges of the scan's voxels, and width (left-right), length and
+        height of the brain in mm; percentiles of the intensities of the brain, which
+        `wmhqc.preprocess.scale` brought to [0, 255]; `detail`: mean distance of a voxel from its
+        smoothed surroundings, small for blurred and large for noisy images; correlation of T1
+        and FLAIR; correlation of FLAIR with its mirror image, small where one side differs.
+    """
+    from scipy import ndimage
+
+    brain = prepared.brain > 0
+    edges = nib.affines.voxel_sizes(prepared.affine)
+    lengths = edges * [stop - start for start, stop in prepared.box]
+    axis_of = np.argsort(nib.io_orientation(prepared.affine)[:, 0])  # scan axis of x, y, z
+    features = {
+        "smallest_edge_mm": edges.min(),
+        "largest_edge_mm": edges.max(),
+        "brain_ml": brain.sum() * prepared.voxel_mm3 / 1000,
+        **dict(zip(("width_mm", "length_mm", "height_mm"), lengths[axis_of])),
+    }
+    for name, channel in zip(("t1", "flair"), np.moveaxis(prepared.volume, -1, 0)):
+        features |= {f"{name}_p{share:02d}": v for share, v in zip(SHARES, np.percentile(channel[brain], SHARES))}
+        features[f"{name}_detail"] = np.abs(channel - ndimage.gaussian_filter(channel, 1))[
+            ndimage.binary_erosion(brain)
+        ].mean()
+    t1, flair = prepared.volume[..., 0], prepared.volume[..., 1]
+    both = brain & brain[::-1]
+    features["t1_flair_correlation"] = np.corrcoef(t1[brain], flair[brain])[0, 1]
+    features["flair_symmetry"] = np.corrcoef(flair[both], flair[::-1][both])[0, 1]
+    return {name: float(features[name]) for name in FEATURES}
+
+
+# ---------------------------------------------------------------- deciding
+
+
+def decide(
+    scores: Mapping, calibration: pd.DataFrame, given: bool, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9
+) -> dict:
+    """Verdict on a segmentation, from its scores and the calibration cases alone.
+
+    Accept needs all of: a threshold with the promise can be had from the calibration cases;
+    they are segmentations of the same origin; the scan looks like theirs; the mask is brighter
+    than its surroundings on FLAIR; the predicted Dice reaches the threshold. Whatever is
+    missing is a reason for review.
+
+    Parameters
+    ----------
+    scores : mapping
+        Scores and features of the case.
+    calibration : DataFrame
+        One row per case with `lesion_dice`, the score `SCORE` and, if known, `FEATURES`; the
+        column `judged` says whose segmentations they are (own if there is none).
+    given : bool
+        The segmentation was given, not made by our networks.
+
+    Returns
+    -------
+    dict
+        verdict, reasons, predicted_dice, promise, likeness; see `judge`.
+    """
+    made = calibration["judged"] if "judged" in calibration else pd.Series("own", calibration.index)
+    same_kind = calibration[made == ("given" if given else "own")]
+    cases = same_kind if len(same_kind) else calibration
+    value = float(scores.get(SCORE, math.nan))
+    choice = thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
+    low, high = interval(cases["lesion_dice"], cases[SCORE], value, certainty)
+    alike = likeness(scores, calibration)
+
+    reasons = []
+    if not len(same_kind):
+        whose = "our networks' own segmentations" if given else "segmentations that were given"
+        reasons.append(f"The calibration cases are {whose}, this one is not: no error rate can be promised.")
+    if not choice.possible:
+        reasons.append(f"At most {100 * risk:g} % failures among the accepted {choice.message}.")
+    if not alike["like"]:
+        reasons.append(_most_unlike(alike))
+    applies = not reasons
+    contrast = scores.get("contrast", math.nan)
+    if contrast < cohort.MIN_CONTRAST:
+        reasons.append(
+            f"The mask is hardly brighter than its surroundings on FLAIR (contrast {contrast:.2f}; "
+            "manual masks: above 0.9)."
+        )
+    if choice.possible and not value >= choice.threshold:
+        reasons.append(f"The predicted Dice {value:.2f} is below the threshold {choice.threshold:.2f}.")
+    return {
+        "verdict": "review" if reasons else "accept",
+        "reasons": reasons,
+        "predicted_dice": {"value": value, "low": low, "high": high, "level": certainty, "cases": len(cases)},
+        "promise": {
+            "applies": applies, "possible": choice.possible, "threshold": choice.threshold, "score": SCORE, "tau": tau,
+            "risk": risk, "certainty": certainty, "cases": len(cases), "message": choice.message,
+        },
+        "likeness": alike,
+    }  # fmt: skip
+
+
+def interval(dice, predicted, value: float, level: float = 0.9) -> tuple[float, float]:
+    """Interval that holds the true Dice with probability `level`: split conformal prediction.
+
+    The half width is the k-th smallest error of the calibration cases, k = ceil((n + 1) level).
+    It holds on average over calibration sets, for cases exchangeable with them, whatever the
+    regression network is worth; it says nothing about cases of another kind.
+
+    Parameters
+    ----------
+    dice, predicted : arrays (n,)
+        True and predicted Dice of the calibration cases.
+    value : float
+        The new prediction.
+
+    Returns
+    -------
+    low, high : float
+        Clipped to [0, 1]; NaN if there are too few cases (9 for 90 %) or no prediction.
+    """
+    errors = np.abs(np.asarray(dice, float) - np.asarray(predicted, float))
+    errors = np.sort(errors[np.isfinite(errors)])
+    k = math.ceil(round((errors.size + 1) * level, 9))
+    if k > errors.size or math.isnan(value):
+        return math.nan, math.nan
+    return max(0.0, value - float(errors[k - 1])), min(1.0, value + float(errors[k - 1]))
+
+
+def likeness(scores: Mapping, calibration: pd.DataFrame) -> dict:
+    """Does a scan look like the calibration cases?
+
+    The Mahalanobis distance of its `FEATURES` from their mean, with a shrunken covariance
+    (Ledoit-Wolf), is compared with the distance of each calibration case from the others: a
+    scan farther off than all n of them is not of their kind. A scan that is has a chance of
+    about 1 / (n + 1) to be taken for another.
+
+    Returns
+    -------
+    dict
+        like (bool), distance, limit, cases, outside (list of features beyond the range of the
+        middle 98 %, the farthest first: name, value, low, high), words.
+    """
+    known = [name for name in FEATURES if name in calibration]
+    table = calibration[known].dropna() if known else pd.DataFrame()
+    result = {"like": False, "distance": math.nan, "limit": math.nan, "cases": len(table), "outside": []}
+    if len(table) < FEWEST_ALIKE:
+        return result | {"words": f"How the calibration cases look is known of {len(table)} scans only, and "
+                                  f"{FEWEST_ALIKE} are needed to say whether this one is of their kind."}  # fmt: skip
+    point, others = np.array([scores[name] for name in known], float), table.to_numpy(float)
+    distance = _distance(point, others)
+    limit = max(_distance(other, np.delete(others, i, axis=0)) for i, other in enumerate(others))
+    deviation = np.abs(point - others.mean(axis=0)) / _spread(others)
+    low, high = np.percentile(others, (1, 99), axis=0)
+    outside = [
+        {"name": known[i], "value": point[i], "low": low[i], "high": high[i]}
+        for i in np.argsort(-deviation)
+        if not low[i] <= point[i] <= high[i]
+    ]
+    like = bool(distance <= limit)
+    words = f"The scan {'looks' if like else 'does not look'} like the {len(table)} calibration cases"
+    words += f" (distance {distance:.1f}, theirs up to {limit:.1f})."
+    return result | {"like": like, "distance": distance, "limit": limit, "outside": outside, "words": words}
+
+
+def _most_unlike(alike: Mapping) -> str:
+    most = "; ".join(_words(found) for found in alike["outside"][:3])
+    return f"{alike['words']} Most unlike: {most}." if most else alike["words"]
+
+
+def _words(found: Mapping) -> str:
+    label, unit = LABELS[found["name"]]
+    return f"{label} {found['value']:.3g} {unit} (theirs {found['low']:.3g} to {found['high']:.3g})".replace("  ", " ")
+
+
+def _spread(others: np.ndarray) -> np.ndarray:
+    """Standard deviation of each feature, at least 1 % of its mean: a constant one has none."""
+    return np.maximum(others.std(axis=0), 0.01 * np.abs(others.mean(axis=0)) + 1e-9)
+
+
+def _distance(point: np.ndarray, others: np.ndarray) -> float:
+    """Mahalanobis distance of a point from the rows of `others`, per square root of the dimension."""
+    from sklearn.covariance import LedoitWolf
+
+    mean, spread = others.mean(axis=0), _spread(others)
+    covariance = LedoitWolf().fit((others - mean) / spread).covariance_
+    z = (point - mean) / spread
+    return float(np.sqrt(z @ np.linalg.solve(covariance, z) / len(z)))
+
+
+def _ranges(calibration: pd.DataFrame, names: list[str]) -> dict:
+    """What the middle 98 % of the calibration cases have: name -> [low, high]."""
+    known = [name for name in names if name in calibration and calibration[name].notna().any()]
+    return {name: np.nanpercentile(calibration[name].to_numpy(float), (1, 99)).tolist() for name in known}
+
+
+# ---------------------------------------------------------------- what goes out
+
+
+def provenance(row: Mapping) -> dict:
+    """What a record rests on: input files with their SHA-256, versions, the reference run."""
+    from wmhqc import reference
+
+    def installed(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return ""
+
+    return {
+        "inputs": {name: {"path": str(row[name]), "sha256": sha256(row[name])} for name in INPUTS if _given(row, name)},
+        "software": {"python": platform.python_version()}
+        | {name: installed(name) for name in ("wmhqc", "tensorflow", "keras", "numpy", "nibabel")},
+        "reference": sha256(reference.folder() / "manifest.json"),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def sha256(path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value):
+    """A value as JSON knows it: numpy numbers become Python's, NaN and infinity None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,234 @@
+"""Reports of judged scans: one self-contained HTML page a scan, and one of the whole group.
+
+Whatever comes from outside, names of files above all, is escaped by the templates; a content
+security policy in each page forbids it to load anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from wmhqc import preprocess, qc
+
+#: Longest edge of the pictures in a report, in voxels.
+EDGE = 112
+#: Columns that the group report draws as strips.
+STRIPS = (qc.SCORE, "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "distance")
+#: Columns that it lists, and their heads.
+COLUMNS = {
+    "case": "Scan", "verdict": "Verdict", qc.SCORE: "Predicted Dice", "low": "from", "high": "to",
+    "dice_on_scan": "True Dice", "volume_ml": "Volume (ml)", "distance": "Distance", "reasons": "Reasons",
+}  # fmt: skip
+TEXTS = ("case", "verdict", "reasons")
+
+
+def case(judgement) -> str:
+    """The report of one scan as HTML, readable offline.
+
+    Parameters
+    ----------
+    judgement : wmhqc.qc.Judgement
+        With a record that `wmhqc.cli` has completed (inputs, files, software, notes).
+    """
+    record = judgement.record
+    return _render(
+        "case.html", title=f"Can you trust this mask? {record['case']}", record=record,
+        explorer=viewer(judgement).to_html(), labels=qc.LABELS, inputs=qc.INPUTS, outside=outside,
+    )  # fmt: skip
+
+
+def table(records: Sequence[Mapping]) -> pd.DataFrame:
+    """One row a scan, from the records that `wmhqc.cli` wrote.
+
+    Columns: case, judged, verdict, promise_applies, reasons, low and high (of the predicted
+    Dice), like, distance, outside (features beyond the calibration cases'), report, flair; then
+    all scores, truth and features. A scan that could not be judged has its reason and no more.
+    """
+    rows = []
+    for record in records:
+        row = {"case": record["case"], "verdict": record["verdict"], "reasons": " ".join(record["reasons"])}
+        if "scores" in record:
+            alike, predicted = record["likeness"], record["predicted_dice"]
+            row |= {
+                "judged": record["judged"], "promise_applies": record["promise"]["applies"], "low": predicted["low"],
+                "high": predicted["high"], "like": alike["like"], "distance": alike["distance"],
+                "outside": "; ".join(qc.LABELS[found["name"]][0] for found in alike["outside"]),
+                "report": record["report"], "flair": record["inputs"]["flair"]["path"],
+                **record["scores"], **record["truth"], **record["features"],
+            }  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def group(table: pd.DataFrame, records: Sequence[Mapping], title: str = "Can you trust these masks?") -> str:
+    """The report of many scans as HTML: strips of their scores, and a table to sort.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `table`.
+    records : sequence of dict
+        What it was made from; they know the calibration cases.
+    """
+    counts = {name: int((table["verdict"] == name).sum()) for name in ("accept", "review")}
+    counts["failed"] = len(table) - sum(counts.values())
+    rows = [qc.plain(row) for row in table.to_dict("records")]
+    for row in rows:
+        row["report"] = quote(row["report"]) if row.get("report") else ""
+    columns = [
+        {"name": name, "label": label, "numeric": name not in TEXTS}
+        for name, label in COLUMNS.items()
+        if name in table and table[name].notna().any()
+    ]
+    judged = [record for record in records if "scores" in record]
+    strips = [_strip(table, name, judged) for name in STRIPS if name in table and table[name].notna().any()]
+    calibrations = sorted({record["calibration"] for record in judged})
+    return _render(
+        "group.html", title=title, rows=rows, counts=counts, columns=columns, strips=strips, notes=calibrations
+    )
+
+
+def viewer(judgement):
+    """Slice explorer of the scan and its maps, on the scan's own axes."""
+    from wmhqc import explore
+
+    images, prepared = judgement.images, judgement.prepared
+    crop = tuple(slice(*edge) for edge in prepared.box)
+    edges = np.sqrt((prepared.affine[:3, :3] ** 2).sum(axis=0))
+    lengths = edges * [stop - start for start, stop in prepared.box]
+    # In plane not finer than EDGE voxels over the longest edge; thick slices stay as they are.
+    shape = tuple(int(max(1, round(length / max(edge, lengths.max() / EDGE)))) for length, edge in zip(lengths, edges))
+    brain = np.asanyarray(images["brainmask"].dataobj)[crop] > 0 if "brainmask" in images else None
+
+    def cut(name: str) -> np.ndarray:
+        array = np.asanyarray(images[name].dataobj)[crop].astype(np.float32)
+        if name in ("t1", "flair"):
+            array = preprocess.scale(array, array > 0 if brain is None else brain)
+        return preprocess.resize(array, shape, 1)
+
+    volumes = {"T1": "t1", "FLAIR": "flair", "Prediction (probability)": "prediction",
+               "Uncertainty (bit)": "uncertainty", "Error (FLAIR − rebuilt)": "error"}  # fmt: skip
+    contours = {"our segmentation": "mask", "given segmentation": "segmentation", "manual mask": "lesion"}
+    judged = "segmentation" if "segmentation" in images else "mask"
+    contours = dict(sorted(contours.items(), key=lambda item: item[1] != judged))  # the judged one first
+    return explore.slices(
+        {label: cut(name) for label, name in volumes.items()},
+        {label: cut(name) >= 0.5 for label, name in contours.items() if name in images},
+        colors={"Uncertainty (bit)": "cividis", "Error (FLAIR − rebuilt)": "diverging"},
+        axes="".join(_axes(prepared.affine)), spacing=tuple(lengths / shape), size=max(shape),
+        caption=f"Slices of {judgement.record['case']}, with the outlines of the masks.",
+    )  # fmt: skip
+
+
+def _axes(affine) -> tuple:
+    from nibabel import aff2axcodes
+
+    return aff2axcodes(affine)
+
+
+def number(value, digits: int = 3) -> str:
+    """A number for a reader: three significant digits, a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def dice(value) -> str:
+    """A Dice for a reader: two decimals, a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """A share as percentage."""
+    return f"{100 * share:g} %"
+
+
+def outside(value, range) -> str:
+    """▲ above the range, ▼ below it, nothing within it or where either is unknown."""
+    if value is None or not range or None in range:
+        return ""
+    return "▲" if value > range[1] else "▼" if value < range[0] else ""
+
+
+def bar(record: Mapping) -> str:
+    """The predicted Dice with its interval on a scale from 0 to 1 (HTML)."""
+    from markupsafe import Markup
+
+    predicted, truth, tau = record["predicted_dice"], record["truth"].get("dice_on_scan"), record["promise"]["tau"]
+    marks = [f'<span class="tau" style="left:{100 * tau:.1f}%"></span>']
+    words = [f"┆ failed below {number(tau)}"]
+    if predicted["low"] is not None:
+        left, width = 100 * predicted["low"], 100 * (predicted["high"] - predicted["low"])
+        marks.append(f'<span class="interval" style="left:{left:.1f}%;width:{width:.1f}%"></span>')
+        words.append(f"▬ {percent(predicted['level'])} interval")
+    if predicted["value"] is not None:
+        marks.append(f'<span class="predicted" style="left:{100 * min(1, max(0, predicted["value"])):.1f}%"></span>')
+        words.append("● predicted")
+    if truth is not None:
+        marks.append(f'<span class="true" style="left:{100 * truth:.1f}%"></span>')
+        words.append("◆ true")
+    legend = " ".join(f"<span>{word}</span>" for word in words)
+    return Markup(
+        f'<div class="dice" aria-hidden="true"><div class="track">{"".join(marks)}</div>'
+        f'<div class="ends"><span>0</span><span>{legend}</span><span>1</span></div></div>'
+    )
+
+
+def _strip(table: pd.DataFrame, name: str, records: Sequence[Mapping]) -> dict:
+    """One score of all scans as dots on a line."""
+    from markupsafe import Markup, escape
+
+    label, unit = qc.LABELS.get(name, ("distance from the calibration cases", ""))
+    shown = table[table[name].notna()]
+    values = shown[name].to_numpy(float)
+    ends = [values.min(), values.max()]
+    band = records[0]["ranges"].get(name, []) if name != "distance" else [0, records[0]["likeness"]["limit"] or 0]
+    low, high = min(ends + band), max(ends + band)
+
+    def place(value: float) -> float:  # in per cent of the width
+        return 2 + 96 * (value - low) / ((high - low) or 1)
+
+    parts = []
+    if band:
+        parts.append(
+            f'<rect class="band" x="{place(band[0]):.1f}%" width="{place(band[1]) - place(band[0]):.1f}%" height="56"/>'
+        )
+    parts.append('<line class="axis" x1="2%" x2="98%" y1="56" y2="56"/>')
+    for i, (row, value) in enumerate(zip(shown.to_dict("records"), values)):
+        height = 8 + 40 * (i * 0.6180339887498949 % 1)  # spread, so that equal values are seen
+        dot = (
+            f'<circle class="{escape(row["verdict"])}" cx="{place(value):.1f}%" cy="{height:.0f}" r="5">'
+            f"<title>{escape(row['case'])}: {number(value)}</title></circle>"
+        )
+        link = row.get("report")
+        parts.append(
+            f'<a href="{escape(quote(link))}" tabindex="-1">{dot}</a>' if isinstance(link, str) and link else dot
+        )
+    svg = f'<svg width="100%" height="58" aria-hidden="true">{"".join(parts)}</svg>'
+    words = f"{number(values.min())} to {number(values.max())}, median {number(float(np.median(values)))}"
+    ends = f'<div class="ends"><span>{number(low)}</span><span>{words}</span><span>{number(high)}</span></div>'
+    return {"label": f"{label} ({unit})" if unit else label, "svg": Markup(svg + ends)}
+
+
+def _render(template: str, **values) -> str:
+    """Fill a template; everything is escaped but what this file marks as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from wmhqc import __version__
+
+    environment = Environment(
+        loader=PackageLoader("wmhqc", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"number": number, "dice": dice, "percent": percent, "version": __version__, "bar": bar}
+    if "explorer" in values:
+        values["explorer"] = Markup(values["explorer"])
+    return environment.get_template(template).render(values)
