@@ -1,8 +1,11 @@
 """Judging one scan: what comes in, the interval, the likeness, the verdict."""
 
+import importlib.machinery
 import json
 import math
 import shutil
+import sys
+import types
 
 import nibabel as nib
 import numpy as np
@@ -107,16 +110,14 @@ def test_brain_mask_says_how_to_get_deepbet(scan, tmp_path):
 
 def test_brain_mask_by_deepbet(scan, tmp_path, monkeypatch):
     """A deepbet of our own, which takes what is brighter than 500 for brain."""
-    package = tmp_path / "packages"
-    package.mkdir()
-    (package / "deepbet.py").write_text(
-        "import nibabel as nib, numpy as np\n"
-        "def run_bet(heads, brains, masks, volumes, no_gpu):\n"
-        "    image = nib.load(heads[0])\n"
-        "    mask = (np.asanyarray(image.dataobj) > 500).astype(np.uint8)\n"
-        "    nib.save(nib.Nifti1Image(mask, image.affine), masks[0])\n"
-    )
-    monkeypatch.syspath_prepend(package)
+
+    def run_bet(heads, brains, masks, volumes, no_gpu):
+        image = nib.load(heads[0])
+        nib.save(nib.Nifti1Image((np.asanyarray(image.dataobj) > 500).astype(np.uint8), image.affine), masks[0])
+
+    deepbet = types.ModuleType("deepbet")
+    deepbet.run_bet, deepbet.__spec__ = run_bet, importlib.machinery.ModuleSpec("deepbet", None)
+    monkeypatch.setitem(sys.modules, "deepbet", deepbet)
     (tmp_path / "out").mkdir()
     made = qc.brain_mask(nib.load(scan["t1"]), tmp_path / "out")
     assert np.array_equal(made.dataobj, nib.load(scan["brainmask"]).dataobj)
