@@ -328,3 +328,34 @@ def test_fetch_says_where_and_whose(monkeypatch, capsys):
     monkeypatch.setattr(download, "fetch_ms17", lambda folder, patients: asked.append((folder, patients)) or table)
     assert cli.main(["fetch", "--patients", "7", "19", "--folder", "there"]) == 0
     assert asked == [("there", [7, 19])] and "1 patients. CC BY: Lesjak" in capsys.readouterr().out
+
+
+def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
+    """workflow/qc.smk with a `wmhqc` that only notes how it is called."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "wmhqc").write_text(
+        '#!/bin/sh\necho "$@" >> "$CALLS"\n'
+        'if [ "$1" = group ]; then touch "$2/group.tsv" "$2/group.html"; else exit 1; fi\n'  # 1: a scan was left out
+    )
+    (tools / "wmhqc").chmod(0o755)
+    out, calls = tmp_path / "my results", tmp_path / "calls"
+    environment = os.environ | {
+        "PATH": f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls),
+        "XDG_CACHE_HOME": str(tmp_path),
+    }  # fmt: skip
+    command = [sys.executable, *"-m snakemake --cores 2 --quiet -s".split(), str(ROOT / "workflow" / "qc.smk"), "--config"]
+    command += [f"source={scans}", f"out={out}", "batch=2", "options=--risk 0.2 --brainmask {folder}/{case}_b.nii"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *jobs, last = calls.read_text().splitlines()
+    assert last == f"group {out}" and len(jobs) == 2
+    for job in jobs:
+        assert job.startswith(f"qc {scans} --out {out} --skip-bad --cases ")
+        assert job.endswith("--risk 0.2 --brainmask {folder}/{case}_b.nii")
+    named = [case for job in jobs for case in job.split("--cases ")[1].split(" --risk")[0].split()]
+    assert sorted(named) == ["sub-a", "sub-b", "sub-c"]
+    # The workflow keeps its notes in the folder of results, which is not refused for that.
+    assert (out / ".batches").is_dir()
+    (out / "group.tsv").unlink(), (out / "group.html").unlink()
+    assert cli.output_folder(out) == out

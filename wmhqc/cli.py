@@ -236,7 +236,7 @@ def output_folder(out, source=None) -> Path:
         raise ValueError(f"{out} is a file; give a folder of its own for the results (--out)")
     if source and out == Path(source).resolve():
         raise ValueError(f"{out} holds the scans; give a folder of its own for the results (--out), it may lie inside")
-    if out.is_dir() and any(out.iterdir()) and not _ours(out):
+    if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not _ours(out):
         raise ValueError(f"{out} is not empty and was not made by wmhqc qc; give a new folder for the results (--out)")
     return out
 
