@@ -332,7 +332,7 @@ function render({ model, el }) {
 
   function risk(score, value) {
     const width = Math.max(240, riskChart.clientWidth), height = 220;
-    const box = { left: 46, right: 24, top: 8, bottom: 40 };
+    const box = { left: 56, right: 24, top: 8, bottom: 40 };
     const highest = Math.max(...lines().flatMap(([, { risk }]) => risk));
     const lowest = Math.min(...curves.oracle.risk);
     const yTicks = ticks(Math.max(0, lowest - 0.02), highest + 0.01, 4);
