@@ -53,7 +53,6 @@ BRAIN_ML = (300, 2200)
 SHARES = (5, 50, 95)
 #: How a scan looks (`scan_features`); compared with how the calibration cases look.
 FEATURES = (
-    "smallest_edge_mm",
     "largest_edge_mm",
     "brain_ml",
     "width_mm",
@@ -97,7 +96,6 @@ LABELS = {
     "tta_vs_uncertainty": ("VS over changed inputs", "mm³ bit"),
     "ensemble_pairwise_dice": ("Dice between networks", ""),
     "ensemble_vs_uncertainty": ("VS over networks", "mm³ bit"),
-    "smallest_edge_mm": ("smallest edge of a voxel", "mm"),
     "largest_edge_mm": ("largest edge of a voxel", "mm"),
     "brain_ml": ("volume of the brain", "ml"),
     "width_mm": ("width of the brain", "mm"),
@@ -554,7 +552,7 @@ def scan_features(prepared) -> dict:
     Returns
     -------
     dict of str to float
-        The names in `FEATURES`. Edges of the scan's voxels, and width (left-right), length and
+        The names in `FEATURES`. Largest edge of the scan's voxels (thick slices), and width (left-right), length and
         height of the brain in mm; percentiles of the intensities of the brain, which
         `wmhqc.preprocess.scale` brought to [0, 255]; `detail`: mean distance of a voxel from its
         smoothed surroundings, small for blurred and large for noisy images; correlation of T1
@@ -567,7 +565,6 @@ def scan_features(prepared) -> dict:
     lengths = edges * [stop - start for start, stop in prepared.box]
     axis_of = np.argsort(nib.io_orientation(prepared.affine)[:, 0])  # scan axis of x, y, z
     features = {
-        "smallest_edge_mm": edges.min(),
         "largest_edge_mm": edges.max(),
         "brain_ml": brain.sum() * prepared.voxel_mm3 / 1000,
         **dict(zip(("width_mm", "length_mm", "height_mm"), lengths[axis_of])),
