@@ -38,3 +38,46 @@ def pair(name, prediction, flair=None, uncertainty=None, error=None):
 def predict_dice(model, pair):
     """The Dice that a Reg-net predicts for one pair (n, n, n, 2); linear, so not bound to [0, 1]."""
     return float(np.asarray(model.predict_on_batch(pair[None]))[0, 0])
+
+
+def conformal_interval(predicted, calibration_predicted, calibration_dice, level: float = 0.9):
+    """Interval that holds the true Dice of a new case with probability `level` (split conformal).
+
+    The half-width is the k-th smallest error |predicted - true| of n calibration cases, with
+    k = ceil((n + 1) level). It holds on average over calibration sets and new cases that are
+    exchangeable: none of them was used to train or choose Reg-net, same scanners, no new
+    artefact. It has one width for all cases, and says nothing of each kind of case alone.
+
+    Parameters
+    ----------
+    predicted : float or array (m,)
+        Predicted Dice of the new cases.
+    calibration_predicted, calibration_dice : arrays (n,)
+        Predicted and true Dice of the calibration cases.
+    level : float
+        Between 0 and 1. With fewer than level / (1 - level) cases, 9 for 90 %, every interval
+        is 0 to 1: nothing narrower can be promised.
+
+    Returns
+    -------
+    low, high : float arrays (m,)
+        Clipped to [0, 1], where a Dice lies. NaN where the prediction is.
+
+    References
+    ----------
+    Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005. Lei et al.,
+    Journal of the American Statistical Association 2018.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    known, dice = np.asarray(calibration_predicted, float), np.asarray(calibration_dice, float)
+    if known.ndim != 1 or known.shape != dice.shape or not np.isfinite([known, dice]).all():
+        raise ValueError(
+            "expected one predicted and one true Dice for each calibration case, none of them missing, got "
+            f"{known.shape} and {dice.shape}; leave out cases without a manual mask"
+        )
+    errors = np.sort(np.abs(known - dice))
+    k = int(np.ceil(round((len(errors) + 1) * level, 9)))
+    half = errors[k - 1] if k <= len(errors) else np.inf
+    predicted = np.atleast_1d(np.asarray(predicted, float))
+    return np.clip(predicted - half, 0, 1), np.clip(predicted + half, 0, 1)
