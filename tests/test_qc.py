@@ -154,34 +154,6 @@ def test_find_fills_templates(scan, tmp_path):
         qc.find(folder, {"brainmask": "{folder}/{case}_bet.nii.gz"})
 
 
-# ---------------------------------------------------------------- the interval
-
-
-def test_interval_is_the_order_statistic():
-    dice = np.linspace(0.1, 0.9, 19)
-    predicted = dice + np.arange(1, 20) / 100  # errors 0.01 ... 0.19
-    # k = ceil(20 * 0.9) = 18
-    assert qc.interval(dice, predicted, 0.5, 0.9) == pytest.approx((0.32, 0.68))
-    assert qc.interval(dice, predicted, 0.95, 0.9) == pytest.approx((0.77, 1))
-
-
-def test_interval_needs_cases_and_a_prediction():
-    assert all(map(math.isnan, qc.interval([0.5] * 8, [0.6] * 8, 0.5, 0.9)))
-    assert qc.interval([0.5] * 9, [0.6] * 9, 0.5, 0.9) == pytest.approx((0.4, 0.6))
-    assert all(map(math.isnan, qc.interval([0.5] * 20, [0.6] * 20, math.nan, 0.9)))
-
-
-def test_interval_covers_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    hits = []
-    for _ in range(2000):
-        dice = rng.beta(5, 2, 33)
-        predicted = np.clip(dice + rng.normal(0, 0.05 + 0.1 * (1 - dice)), 0, 1)
-        low, high = qc.interval(dice[1:], predicted[1:], predicted[0], 0.9)
-        hits.append(low <= dice[0] <= high)
-    assert 0.88 <= np.mean(hits) <= 0.94
-
-
 # ---------------------------------------------------------------- likeness and verdict
 
 
@@ -262,6 +234,27 @@ def test_reviews_with_a_reason(change, applies, reason):
     made = qc.decide(like(table, **change), table, given=False)
     assert made["verdict"] == "review" and made["promise"]["applies"] is applies
     assert len(made["reasons"]) == 1 and reason in made["reasons"][0]
+
+
+def test_the_interval_is_that_of_the_calibration_cases():
+    table = cases(19)
+    table["lesion_dice"] = table[qc.SCORE] + np.arange(1, 20) / 100  # errors 0.01 ... 0.19, the 18th of them counts
+    found = qc.decide(like(table, **{qc.SCORE: 0.5}), table, given=False)["predicted_dice"]
+    assert (found["low"], found["high"]) == pytest.approx((0.32, 0.68)) and found["cases"] == 19
+
+
+def test_promises_are_tried_on_cases_that_did_not_make_them():
+    table = cases(120)
+    validation = table[:60].assign(fold=np.arange(60) % 2)
+    test = table[60:].assign(fold=np.arange(60) % 2)
+    found = qc.keep_promise(validation, test)
+    assert found["case"].tolist() == test["case"].tolist()
+    assert found["inside"].mean() > 0.8 and 0.3 < found["accepted"].mean() < 0.8
+    assert found.loc[found["accepted"], "failed"].mean() <= 0.1
+    assert (found["failed"] == (test["lesion_dice"] < 0.5)).all()
+    # A test case that is also a validation case of the other fold does not judge itself.
+    twice = pd.concat([validation, test[test["fold"] == 0].assign(fold=1, lesion_dice=0.0)])
+    assert found[found["fold"] == 0].equals(qc.keep_promise(twice, test).query("fold == 0"))
 
 
 def test_no_promise_with_few_calibration_cases():

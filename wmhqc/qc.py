@@ -12,8 +12,8 @@ scans of one's own takes their place (`read_calibration`).
 
 References
 ----------
-Lei et al., JASA 2018 (split conformal prediction). Ledoit & Wolf, J. Multivariate Analysis 2004
-(covariance of few cases). `wmhqc.thresholds.guaranteed_risk` (the promise).
+Ledoit & Wolf, J. Multivariate Analysis 2004 (covariance of few cases). The interval:
+`wmhqc.regression.conformal_interval`; the promise: `wmhqc.thresholds.guaranteed_risk`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, preprocess, thresholds
+from wmhqc import cohort, failure, preprocess, thresholds
+from wmhqc.regression import conformal_interval
 
 #: The score that predicts the Dice of any segmentation, and on which the verdict rests.
 SCORE = "predicted_dice_bounded"
@@ -611,10 +612,10 @@ def decide(
     """
     made = calibration["judged"] if "judged" in calibration else pd.Series("own", calibration.index)
     same_kind = calibration[made == ("given" if given else "own")]
-    cases = same_kind if len(same_kind) else calibration
+    cases = (same_kind if len(same_kind) else calibration).dropna(subset=["lesion_dice", SCORE])
     value = float(scores.get(SCORE, math.nan))
     choice = thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
-    low, high = interval(cases["lesion_dice"], cases[SCORE], value, certainty)
+    low, high = (float(end[0]) for end in conformal_interval(value, cases[SCORE], cases["lesion_dice"], certainty))
     alike = likeness(scores, calibration)
 
     reasons = []
@@ -646,31 +647,39 @@ def decide(
     }  # fmt: skip
 
 
-def interval(dice, predicted, value: float, level: float = 0.9) -> tuple[float, float]:
-    """Interval that holds the true Dice with probability `level`: split conformal prediction.
-
-    The half width is the k-th smallest error of the calibration cases, k = ceil((n + 1) level).
-    It holds on average over calibration sets, for cases exchangeable with them, whatever the
-    regression network is worth; it says nothing about cases of another kind.
+def keep_promise(
+    validation: pd.DataFrame, test: pd.DataFrame, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9
+) -> pd.DataFrame:
+    """Interval and verdict for cases whose true Dice is known: are the promises kept?
 
     Parameters
     ----------
-    dice, predicted : arrays (n,)
-        True and predicted Dice of the calibration cases.
-    value : float
-        The new prediction.
+    validation, test : DataFrame
+        Rows of `wmhqc.reference.cases`. The cases of each fold are judged with the validation
+        cases of all folds without its own.
 
     Returns
     -------
-    low, high : float
-        Clipped to [0, 1]; NaN if there are too few cases (9 for 90 %) or no prediction.
+    DataFrame, one row for each of `test`
+        case, fold, lesion_dice, low, high, inside (the interval holds the true Dice), accepted,
+        failed.
     """
-    errors = np.abs(np.asarray(dice, float) - np.asarray(predicted, float))
-    errors = np.sort(errors[np.isfinite(errors)])
-    k = math.ceil(round((errors.size + 1) * level, 9))
-    if k > errors.size or math.isnan(value):
-        return math.nan, math.nan
-    return max(0.0, value - float(errors[k - 1])), min(1.0, value + float(errors[k - 1]))
+    rows = []
+    for fold, cases in test.groupby("fold"):
+        known = thresholds.one_row_a_case(validation, cases["case"])
+        low, high = conformal_interval(cases[SCORE], known[SCORE], known["lesion_dice"], certainty)
+        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, 1 - certainty)
+        dice = cases["lesion_dice"]
+        rows.append(
+            cases[["case", "fold", "lesion_dice", SCORE]].assign(
+                low=low,
+                high=high,
+                inside=(low <= dice) & (dice <= high),
+                accepted=~failure.flag(cases[SCORE], choice.threshold),
+                failed=dice < tau,
+            )
+        )
+    return pd.concat(rows).sort_index()
 
 
 def likeness(scores: Mapping, calibration: pd.DataFrame) -> dict:

@@ -93,6 +93,16 @@ def group(table: pd.DataFrame, records: Sequence[Mapping], title: str = "Can you
     )
 
 
+def frame(html: str, title: str, height: int = 900):
+    """A report within a page of the book, as IPython shows it."""
+    from html import escape
+
+    from IPython.display import HTML
+
+    style = f"width: 100%; height: {height}px; border: 1px solid #8a95a4; border-radius: 10px"
+    return HTML(f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}"></iframe>')
+
+
 def viewer(judgement):
     """Slice explorer of the scan and its maps, on the scan's own axes."""
     from wmhqc import explore
