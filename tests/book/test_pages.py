@@ -29,6 +29,11 @@ def test_every_picture_says_what_it_shows(page, name):
         assert len(alt) > 20 and not alt.endswith(".png"), alt
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_heavier_than_three_megabytes(name):
+    assert need(HTML / name).stat().st_size <= 3_000_000
+
+
 def states(path):
     """The tables that the threshold explorers of a page carry."""
     found = re.findall(r"^const state = (\{.*\});$", path.read_text(encoding="utf-8"), re.M)

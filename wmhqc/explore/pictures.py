@@ -165,7 +165,7 @@ def cases(
     maps : dict of str to dict
         Case -> its maps, as `wmhqc.figures.maps` makes them: `flair`, `prediction`,
         `uncertainty` and `error` are shown, with the outline of `lesion` and of the
-        prediction at one half. About a dozen cases; each adds some 0.1 MB to the page.
+        prediction at one half. About a dozen cases; each adds some 0.15 MB to the page.
     score, dice : str
         Columns of the two axes.
     tau : float, default 0.5
