@@ -1,0 +1,108 @@
+"""The reviewed studies and the counts of the search."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wmhqc import literature
+
+BIBLIOGRAPHY = Path(__file__).resolve().parents[1] / "book" / "references.bib"
+
+
+@pytest.fixture(scope="module")
+def studies():
+    return literature.studies()
+
+
+def test_29_studies_in_the_order_of_the_supplement(studies):
+    assert len(studies) == literature.PRINTED["included"] == 29
+    assert studies["study"].is_unique and studies["url"].is_unique
+    assert studies["key"].iloc[[0, -1]].tolist() == ["brusini2020", "zhou2019"]
+    # Five studies are not among the paper's 46 references, no reference stands for two studies.
+    assert studies["reference"].isna().sum() == 5 and studies["reference"].dropna().is_unique
+
+
+def test_numbers_as_the_supplement_prints_them(studies):
+    by_key = studies.set_index("key")
+    assert by_key["r"].dropna().to_dict() == {
+        "audelan2020": 0.69, "liu2019": 0.68, "xia2020": 0.61, "wangs2020": 0.96, "zhangr2019": 0.85, "zhangz2020": 0.9873,
+    }  # fmt: skip
+    assert by_key["mae"].dropna().to_dict() == {
+        "liu2019": 0.06, "xia2020": 0.18, "wangs2020": 0.07, "zhangz2020": 0.0032, "zhou2019": 0.12,
+    }  # fmt: skip
+    assert by_key["sample"].isna().sum() == 1 and by_key.loc["robinson2019", "sample"] == 4800 + 7250
+
+
+def test_every_study_has_its_reference(studies):
+    keys = re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.M)
+    assert len(keys) == len(set(keys)) and set(studies["key"]) <= set(keys)
+
+
+def test_counts_by_category_and_who_was_judged(studies):
+    assert literature.count(studies, "approach")["map"] == 22
+    assert literature.count(studies, "modality").sum() == 29 + studies["modality"].str.contains(";").sum()
+    assert literature.count(studies, "kind")["nothing"] == 1
+    assert literature.judged(studies).sum() == 10
+    two = pd.DataFrame({"kind": ["correlation; error", "words"]})
+    assert literature.judged(two).tolist() == [True, False]
+    assert literature.count(two, "kind")[["correlation", "error", "words", "nothing"]].tolist() == [1, 1, 1, 0]
+    with pytest.raises(ValueError, match="one of target"):
+        literature.count(studies, "year")
+
+
+def test_the_flow_adds_up_to_29_and_not_to_643():
+    flow = literature.prisma()
+    assert flow["studies"].tolist() == [635, 629, 35, 21, 14, 29]
+    assert flow["left_out"].tolist() == [0, 6, 594, 14, 7, 0]
+    sums = literature.identified()
+    assert (sums["all"], sums["all, without duplicates"]) == (650, 644)
+    assert [name for name, total in sums.items() if total == literature.PRINTED["identified"]] == [
+        "all but those from reference lists"
+    ]
+
+
+def test_every_number_of_the_flow_is_drawn():
+    figure = literature.draw_prisma()
+    text = " ".join(artist.get_text() for artist in figure.axes[0].texts)
+    flow = literature.prisma()
+    for number in [*flow["studies"], *flow["left_out"].replace(0, 29), *literature.ELSEWHERE.values()]:
+        assert re.search(rf"\b{number}\b", text), number
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("key", "robinson2019", "more than one row"),
+        ("family", "Monte Carlo dropout; magic", "family 'magic' is none of Monte Carlo dropout"),
+        ("year", 1912, "year 1912 is not between 2012 and 2020"),
+        ("sample", 0, "between 1 and infinity"),
+        ("reported", "ROC 0,8", "decimal comma"),
+        ("kind", "correlation", "r and the kind 'correlation' do not go together"),
+        ("mae", 0.1, "mae and the kind"),
+        ("url", "www.example.org", "must begin with https://"),
+    ],
+)
+def test_what_is_wrong_is_said(studies, column, value, message):
+    broken = studies.copy()
+    broken.loc[0, column] = value
+    problems = literature.check(broken)
+    assert len(problems) == 1 and re.search(message, problems[0]), problems
+    assert literature.check(studies) == []
+
+
+def test_thousands_are_no_decimal_commas(studies):
+    assert "4,800" in studies.set_index("key").loc["robinson2019", "note"]
+
+
+def test_a_missing_column_is_named(studies):
+    assert literature.check(studies.drop(columns=["kind", "mae"])) == ["no column kind, mae"]
+
+
+def test_a_broken_file_is_refused_with_its_name(tmp_path, monkeypatch, studies):
+    (tmp_path / "data").mkdir()
+    studies.assign(url="").to_csv(tmp_path / "data" / "literature.csv", index=False)
+    monkeypatch.setattr(literature, "files", lambda package: tmp_path)
+    with pytest.raises(ValueError, match=r"literature\.csv is not as it should be:\nbrusini2020: url"):
+        literature.studies()

@@ -1,0 +1,189 @@
+"""The 29 studies that the paper's supplement reviews, and the counts of its search.
+
+Source of the facts: supplement A of Williams, Niehaus and colleagues (arXiv:2112.03277), its
+table and its text, cleaned. What was changed, and which columns are ours, stands in
+`wmhqc/data/README.md`. An empty cell is what the supplement does not state.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pandas as pd
+
+#: Columns of `studies` that hold one value or more, and the values they may have.
+CATEGORIES = {
+    "target": (
+        "brain tumour", "MS lesion", "stroke lesion", "brain structures", "heart", "pancreas", "prostate", "lung",
+        "several organs", "skin lesion", "retinal vessels", "not stated",
+    ),
+    "modality": ("MRI", "CT", "photograph"),
+    "family": (
+        "Monte Carlo dropout", "test-time augmentation", "ensemble", "auxiliary network", "latent-variable network",
+        "other Bayesian", "shadowed sets", "reverse classification", "generative model", "quality network",
+    ),
+    "approach": ("map", "score of a case", "predicted quality"),
+    "kind": (
+        "correlation", "error", "classification", "segmentation Dice", "other number", "words", "nothing",
+    ),
+}  # fmt: skip
+#: Kinds of number that compare the output of quality control with the true quality of the mask.
+JUDGED = ("correlation", "error", "classification")
+SEPARATOR = "; "
+_TEXT = ["key", "study", "printed", "sequences", "segmentation", "segmentation_quality", "qc_method", "reported",
+         "note", "url", *CATEGORIES]  # fmt: skip
+_NUMBERS = {"year": (2012, 2020), "reference": (1, 46), "sample": (1, None), "r": (-1, 1), "mae": (0, 1)}
+
+#: Studies left after each step of the search in Web of Science, as supplement A.C prints them;
+#: the second is the difference of the first and the 6 duplicates.
+WEB_OF_SCIENCE = {
+    "found in Web of Science": 635,
+    "without duplicates": 635 - 6,
+    "chosen by abstract": 35,
+    "chosen by further screening": 21,
+    "relevant in full text": 14,
+}
+#: Studies added in other ways, from the same place.
+ELSEWHERE = {
+    "Google Scholar": 3,
+    "reference lists": 7,
+    "Google Scholar, on error maps": 1,
+    "papers that cite that one": 4,
+}
+#: What the supplement gives as the two ends of its flow diagram.
+PRINTED = {"identified": 643, "included": 29}
+
+
+def studies() -> pd.DataFrame:
+    """The 29 reviewed studies, one row each, in the order of the supplement.
+
+    Returns
+    -------
+    DataFrame
+        `key` (in the book's bibliography), `study`, `year`, `printed` (the cut-off name in the
+        supplement), `reference` (number in the paper's list, NaN if it is not there); `target`,
+        `modality`, `sequences`, `sample` (size as printed; patients, scans or images);
+        `segmentation`, `segmentation_quality`; `qc_method`, `family`, `approach`; what is
+        reported for quality control: `kind`, `reported`, `r` and `mae` (correlation with the true
+        quality, and mean absolute error, where printed); `note` (ours), `url`.
+    """
+    path = files("wmhqc") / "data" / "literature.csv"
+    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False,
+                        na_values=dict.fromkeys(_NUMBERS, [""]))  # fmt: skip
+    problems = check(table)
+    if problems:
+        raise ValueError(f"{path} is not as it should be:\n" + "\n".join(problems))
+    return table
+
+
+def check(table: pd.DataFrame) -> list[str]:
+    """What is wrong with a table of studies, one sentence a problem; empty if nothing is.
+
+    Looks for missing columns, keys that stand twice, unknown categories, numbers out of range, decimal
+    commas, addresses that are none, and kinds that do not go with the numbers.
+    """
+    missing = [name for name in (*_TEXT, *_NUMBERS) if name not in table]
+    if missing:
+        return [f"no column {', '.join(missing)}"]
+    problems = [f"{key}: stands in more than one row" for key in table.loc[table["key"].duplicated(), "key"]]
+    for row in table.to_dict("records"):
+        found = []
+        for name, allowed in CATEGORIES.items():
+            unknown = [value for value in row[name].split(SEPARATOR) if value not in allowed]
+            found += [f"{name} {value!r} is none of {', '.join(allowed)}" for value in unknown]
+        for name, (low, high) in _NUMBERS.items():
+            if row[name] < low or (high is not None and row[name] > high):
+                found.append(f"{name} {row[name]:g} is not between {low} and {high if high is not None else 'infinity'}")
+        for name in ("segmentation_quality", "reported", "note"):
+            if re.search(r"\d,\d{1,2}(?!\d)", row[name]):
+                found.append(f"{name} has a decimal comma: {row[name]!r}")
+        for name, kind in (("r", "correlation"), ("mae", "error")):
+            if pd.notna(row[name]) != (kind in row["kind"].split(SEPARATOR)):
+                found.append(f"{name} and the kind {row['kind']!r} do not go together")
+        if not row["url"].startswith("https://"):
+            found.append(f"url must begin with https://, got {row['url']!r}")
+        problems += [f"{row['key']}: {problem}" for problem in found]
+    return problems
+
+
+def count(table: pd.DataFrame, column: str) -> pd.Series:
+    """Studies by value of a column of `CATEGORIES`; one with two values counts for both."""
+    if column not in CATEGORIES:
+        raise ValueError(f"column must be one of {', '.join(CATEGORIES)}, got {column!r}")
+    counted = table[column].str.split(SEPARATOR).explode().value_counts()
+    return counted.reindex(CATEGORIES[column], fill_value=0).rename("studies")
+
+
+def judged(table: pd.DataFrame) -> pd.Series:
+    """True for studies with a number that compares quality control with the true quality."""
+    return table["kind"].str.split(SEPARATOR).map(lambda kinds: any(kind in JUDGED for kind in kinds))
+
+
+def prisma() -> pd.DataFrame:
+    """The search as a flow, in the manner of the PRISMA statement.
+
+    Returns
+    -------
+    DataFrame, one row a step
+        `studies` left after it, `left_out` by it.
+    """
+    flow = pd.Series(WEB_OF_SCIENCE).rename_axis("step").to_frame("studies")
+    flow.loc["included"] = flow["studies"].iloc[-1] + sum(ELSEWHERE.values())
+    flow["left_out"] = -flow["studies"].diff().clip(upper=0).fillna(0).astype(int)
+    return flow
+
+
+def identified() -> dict[str, int]:
+    """Sums of the supplement's own numbers that could be the studies "identified"; it prints 643."""
+    web, unique = WEB_OF_SCIENCE["found in Web of Science"], WEB_OF_SCIENCE["without duplicates"]
+    elsewhere, lists = sum(ELSEWHERE.values()), ELSEWHERE["reference lists"]
+    return {
+        "all": web + elsewhere,
+        "all, without duplicates": unique + elsewhere,
+        "all but those from reference lists": web + elsewhere - lists,
+        "Web of Science without duplicates": unique,
+    }
+
+
+def draw_prisma():
+    """The flow of `prisma` as a diagram.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: what is left of Web of Science after each step. Right: what each step leaves out,
+        and what comes from elsewhere.
+    """
+    import matplotlib.pyplot as plt
+
+    from wmhqc.figures import BLUE, GREY, ORANGE
+
+    flow = prisma()
+    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained", facecolor="white")
+    axes.set(xlim=(0, 10), ylim=(-5.9, 0.5))
+    axes.set_axis_off()
+    face = {"boxstyle": "round,pad=0.5", "linewidth": 1.4, "facecolor": "white"}
+
+    def box(x, y, text, colour):
+        edge = face | {"edgecolor": colour}
+        axes.text(x, y, text, ha="center", va="center", linespacing=1.5, fontsize=11, color="#222222", bbox=edge)
+
+    def arrow(start, end):
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 1.3})
+
+    places = [0, -1, -2, -3, -4, -5.2]
+    for y, above, (step, row) in zip(places, [None, *places], flow.iterrows()):
+        if above is not None:
+            arrow((2.6, above - 0.27), (2.6, y + 0.3))
+        if row["left_out"]:
+            middle = (above + y) / 2
+            arrow((2.6, middle), (6.15, middle))
+            what = "duplicates" if step == "without duplicates" else "left out"
+            axes.text(6.3, middle, f"{row['left_out']} {what}", va="center", fontsize=11, color="#222222")
+        box(2.6, y, f"{row['studies']} {step}", ORANGE if step == "included" else BLUE)
+    lines = [f"{sum(ELSEWHERE.values())} from elsewhere:"] + [f"{n} {way}" for way, n in ELSEWHERE.items()]
+    box(7.75, -5, "\n".join(lines), GREY)
+    arrow((5.65, -5.2), (3.75, -5.2))
+    plt.close(figure)
+    return figure
