@@ -7,11 +7,12 @@ request, no kernel, and it works from a file that was opened with a double click
 """
 
 from wmhqc.explore.pictures import CaseExplorer, SliceExplorer, cases, slices
+from wmhqc.explore.tables import TableExplorer, table
 from wmhqc.explore.tertiles import BurdenExplorer, burden
 from wmhqc.explore.thresholds import ThresholdExplorer, threshold, threshold_numbers
 from wmhqc.explore.widget import Explorer
 
 __all__ = [
-    "BurdenExplorer", "CaseExplorer", "Explorer", "SliceExplorer", "ThresholdExplorer",
-    "burden", "cases", "slices", "threshold", "threshold_numbers",
+    "BurdenExplorer", "CaseExplorer", "Explorer", "SliceExplorer", "TableExplorer", "ThresholdExplorer",
+    "burden", "cases", "slices", "table", "threshold", "threshold_numbers",
 ]  # fmt: skip

@@ -1,0 +1,154 @@
+"""The table explorer on a static page, in a real browser, by keyboard and by mouse."""
+
+import pandas as pd
+import pytest
+from test_explorers import write
+
+from browser import accessibility, check_page, overflow
+from wmhqc import explore
+
+FRAME = pd.DataFrame({
+    "study": ["Zeta, 2019", "alpha, 2020", "Beta, 2018", "Gamma <b>, 2017"],
+    "year": [2019, 2020, 2018, 2017],
+    "family": ["dropout; ensemble", "dropout", "", "ensemble"],
+    "r": [0.5, None, -0.25, 0.5],
+    "reported": ["r 0.5 of predicted and true Dice, in many long words so that the table is wide"] * 4,
+    "more": ["further words that make it wider still"] * 4,
+    "url": ["https://example.org/z", "", "https://example.org/b", "https://example.org/g"],
+})  # fmt: skip
+SHOWN = {"study": "Study", "year": "Year", "family": "Family", "r": "r", "reported": "Reported", "more": "More"}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    widget = explore.table(FRAME, SHOWN, ["family"], link="url", caption="Four studies", noun="studies")
+    return write(tmp_path_factory.mktemp("table") / "page.html", widget)
+
+
+@pytest.fixture
+def root(watched, file):
+    page, problems = watched
+    page.goto(file)
+    yield page.locator(".wmhqc")
+    assert problems == []
+
+
+def names(root):
+    return [text.split(",")[0] for text in root.locator("tbody th").all_text_contents()]
+
+
+def test_it_opens_in_the_order_of_the_frame_and_says_how_many(root):
+    assert names(root) == ["Zeta", "alpha", "Beta", "Gamma <b>"]
+    assert root.get_by_role("status").text_content() == "All 4 studies."
+    assert root.locator("[aria-sort]").count() == 0
+    assert root.get_by_role("button", name="Clear").is_disabled()
+    assert root.get_by_role("link", name="Zeta, 2019").get_attribute("href") == "https://example.org/z"
+    assert root.get_by_role("link").count() == 3
+
+
+def test_sorting_by_keyboard_is_announced_and_missing_values_stay_last(root):
+    button = root.get_by_role("button", name="r", exact=True)
+    button.focus()
+    button.press("Enter")
+    assert names(root) == ["Beta", "Zeta", "Gamma <b>", "alpha"]
+    assert root.get_by_role("columnheader", name="r", exact=True).get_attribute("aria-sort") == "ascending"
+    assert root.get_by_role("status").text_content() == "All 4 studies, sorted by r, rising."
+    button.press("Space")
+    assert names(root) == ["Zeta", "Gamma <b>", "Beta", "alpha"]  # like values keep their order
+    assert root.get_by_role("columnheader", name="r", exact=True).get_attribute("aria-sort") == "descending"
+    root.get_by_role("button", name="Study").click()
+    assert names(root) == ["alpha", "Beta", "Gamma <b>", "Zeta"]
+    assert root.locator("[aria-sort]").count() == 1
+    assert root.get_by_role("columnheader", name="Study").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_cell_with_two_values_is_found_under_each_and_the_empty_one_too(root):
+    chooser = root.get_by_role("combobox", name="Family")
+    assert chooser.locator("option").all_text_contents() == ["all", "dropout (2)", "ensemble (2)", "not reported (1)"]
+    for value, expected in {
+        "dropout": ["Zeta", "alpha"], "ensemble": ["Zeta", "Gamma <b>"], "not reported": ["Beta"], "": ["Zeta", "alpha", "Beta", "Gamma <b>"],
+    }.items():  # fmt: skip
+        chooser.select_option(value)
+        assert names(root) == expected
+    chooser.focus()
+    chooser.press("ArrowDown")
+    assert root.get_by_role("status").text_content() == "2 of 4 studies."
+
+
+def test_all_words_of_a_search_must_stand_in_the_row(root):
+    search = root.get_by_role("searchbox", name="Search")
+    search.fill("ENSEMBLE 2017")
+    assert names(root) == ["Gamma <b>"]
+    search.fill("nothing of the kind")
+    assert names(root) == [] and "No studies match." in root.locator("tbody").text_content()
+    assert root.get_by_role("status").text_content() == "0 of 4 studies."
+    root.get_by_role("button", name="Year").click()
+    root.get_by_role("button", name="Clear").click()
+    assert names(root) == ["Zeta", "alpha", "Beta", "Gamma <b>"] and search.input_value() == ""
+    assert search.evaluate("node => node === document.activeElement")
+    assert root.locator("[aria-sort]").count() == 0
+
+
+def test_every_control_is_reached_by_tab_and_the_box_scrolls_by_arrow_keys(page, file):
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(file)
+    reached = []
+    for _ in range(3 + 1 + len(SHOWN)):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
+    assert reached.count("rows") == 1 and reached.count("BUTTON") == len(SHOWN) and "INPUT" in reached and "SELECT" in reached
+    box = page.get_by_role("region", name="Four studies")
+    assert box.evaluate("node => node.scrollWidth > node.clientWidth")
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.rows').scrollLeft > 0")
+    assert overflow(page, 360) == []
+
+
+def test_the_heading_stays_in_view(page, file):
+    page.goto(file)
+    moved = page.evaluate(
+        """() => {
+          const box = document.querySelector('.rows');
+          box.style.maxHeight = '90px';
+          box.scrollTop = 60;
+          return box.querySelector('thead th').getBoundingClientRect().top - box.getBoundingClientRect().top;
+        }"""
+    )
+    assert 0 <= moved <= 2
+
+
+def test_page_is_accessible_in_both_themes_narrow_and_quiet(page, file):
+    assert check_page(page, file) == []
+    assert accessibility(page, ".wmhqc") == []
+
+
+def test_python_moves_it_where_jupyter_runs(watched, tmp_path):
+    widget = explore.table(FRAME, SHOWN, ["family"])
+    page, problems = watched
+    page.goto(write(tmp_path / "empty.html"))
+    state = {name: getattr(widget, name) for name in ("data", "search", "chosen", "sort", "descending")}
+    moved = page.evaluate(
+        """async ([esm, state]) => {
+          const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));
+          const heard = {};
+          const model = {
+            get: (key) => state[key], set: (key, value) => { state[key] = value; }, save_changes() {},
+            on: (event, call) => { heard[event] = call; }, off: (event) => { delete heard[event]; },
+          };
+          const el = document.body.appendChild(document.createElement('div'));
+          const leave = module.default.render({ model, el });
+          const root = el.querySelector('.wmhqc');
+          state.chosen = { family: 'dropout' };
+          heard['change:chosen']();
+          const shown = root.dataset.shown;
+          [state.sort, state.descending] = ['year', true];
+          heard['change:sort']();
+          const first = root.querySelector('tbody th').textContent;
+          leave();
+          return [shown, first, Object.keys(heard).length];
+        }""",
+        [str(widget._esm), state],
+    )
+    assert moved == ["2", "alpha, 2020", 0]
+    assert problems == []
