@@ -118,6 +118,16 @@ def test_the_heading_stays_in_view(page, file):
     assert 0 <= moved <= 2
 
 
+def test_the_name_of_a_row_stays_in_view_where_there_is_room(page, file):
+    page.goto(file)
+    where = "document.querySelector('.rows').scrollLeft = 200, document.querySelector('tbody th').getBoundingClientRect().left"
+    box = "document.querySelector('.rows').getBoundingClientRect().left"
+    page.set_viewport_size({"width": 700, "height": 800})
+    assert page.evaluate(where) == pytest.approx(page.evaluate(box), abs=2)
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate(where) < page.evaluate(box) - 50
+
+
 def test_page_is_accessible_in_both_themes_narrow_and_quiet(page, file):
     assert check_page(page, file) == []
     assert accessibility(page, ".wmhqc") == []

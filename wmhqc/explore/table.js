@@ -5,6 +5,12 @@ function render({ model, el }) {
   const visible = columns.map((column, i) => ({ ...column, i })).filter((column) => column.shown);
   const place = Object.fromEntries(columns.map(({ name }, i) => [name, i]));
   const values = (cell) => (cell === null ? [missing] : String(cell).split(separator));
+  const parts = (cell, number) => {
+    if (number) return [String(cell).replace("-", "−")];
+    const all = values(cell);
+    return all.length === 1 ? all : all.map((value, i) => // one value a line
+      html("span", { class: "part" }, value + (i < all.length - 1 ? separator : "")));
+  };
   const words = rows.map((row) => row.filter((cell) => cell !== null).join(" ").toLowerCase());
 
   const root = html("div", { class: "wmhqc", role: "group", "aria-label": `Table explorer: ${caption}` });
@@ -26,9 +32,9 @@ function render({ model, el }) {
     return { head: html("th", { scope: "col", ...(number ? { class: "number" } : {}) }, button), button, arrow };
   });
   const lines = rows.map((row, r) => html("tr", {}, ...visible.map(({ i, number }, c) => {
-    const text = row[i] === null ? html("span", { class: "undefined" }, missing) : String(row[i]).replace(/^-/, "−");
-    const content = c === 0 && links[r] ? html("a", { href: links[r] }, text) : text;
-    return html(c === 0 ? "th" : "td", { ...(c === 0 ? { scope: "row" } : {}), ...(number ? { class: "number" } : {}) }, content);
+    const attributes = { ...(c === 0 ? { scope: "row" } : {}), ...(number ? { class: "number" } : {}) };
+    const text = row[i] === null ? [html("span", { class: "undefined" }, missing)] : parts(row[i], number);
+    return html(c === 0 ? "th" : "td", attributes, ...(c === 0 && links[r] ? [html("a", { href: links[r] }, ...text)] : text));
   })));
   const none = html("tr", {}, html("td", { colspan: visible.length, class: "undefined" }, `No ${noun} match.`));
   const body = html("tbody");
