@@ -71,6 +71,13 @@ def test_every_number_of_the_flow_is_drawn():
         assert re.search(rf"\b{number}\b", text), number
 
 
+def test_bars_are_as_long_as_the_counts(studies):
+    axes = literature.draw_counts(studies, "kind", literature.JUDGED).axes[0]
+    drawn = {label.get_text(): bar for label, bar in zip(axes.get_yticklabels(), axes.patches)}
+    assert {name: bar.get_width() for name, bar in drawn.items()} == literature.count(studies, "kind").to_dict()
+    assert {name for name, bar in drawn.items() if bar.get_hatch()} == set(literature.JUDGED)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

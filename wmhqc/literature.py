@@ -31,6 +31,12 @@ CATEGORIES = {
 #: Kinds of number that compare the output of quality control with the true quality of the mask.
 JUDGED = ("correlation", "error", "classification")
 SEPARATOR = "; "
+#: Columns of `studies` for the reader, and their headings.
+SHOWN = {
+    "study": "Study", "reported": "Reported", "target": "Target", "family": "Method", "approach": "Approach",
+    "modality": "Images", "kind": "Kind of result", "r": "r", "mae": "MAE", "sample": "Sample", "year": "Year",
+    "segmentation_quality": "Segmentation",
+}  # fmt: skip
 _TEXT = ["key", "study", "printed", "sequences", "segmentation", "segmentation_quality", "qc_method", "reported",
          "note", "url", *CATEGORIES]  # fmt: skip
 _NUMBERS = {"year": (2012, 2020), "reference": (1, 46), "sample": (1, None), "r": (-1, 1), "mae": (0, 1)}
@@ -70,7 +76,7 @@ def studies() -> pd.DataFrame:
     """
     path = files("wmhqc") / "data" / "literature.csv"
     table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False,
-                        na_values=dict.fromkeys(_NUMBERS, [""]))  # fmt: skip
+                        na_values={name: [""] for name in _NUMBERS})  # fmt: skip
     problems = check(table)
     if problems:
         raise ValueError(f"{path} is not as it should be:\n" + "\n".join(problems))
@@ -185,5 +191,29 @@ def draw_prisma():
     lines = [f"{sum(ELSEWHERE.values())} from elsewhere:"] + [f"{n} {way}" for way, n in ELSEWHERE.items()]
     box(7.75, -5, "\n".join(lines), GREY)
     arrow((5.65, -5.2), (3.75, -5.2))
+    plt.close(figure)
+    return figure
+
+
+def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
+    """Studies by value of a column of `CATEGORIES`, as bars; values in `marked` in orange, hatched.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    from wmhqc.figures import BLUE, ORANGE
+
+    counted = count(table, column)[::-1]
+    figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")
+    bars = axes.barh(counted.index, counted, color=[ORANGE if name in marked else BLUE for name in counted.index])
+    for bar, name in zip(bars, counted.index, strict=True):
+        if name in marked:
+            bar.set(hatch="//", edgecolor="white")
+    axes.bar_label(bars, padding=3)
+    axes.set(xlabel="studies", xticks=[])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     plt.close(figure)
     return figure

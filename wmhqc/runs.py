@@ -23,6 +23,7 @@ TITLES = {
     "vs_thresholds": "From maps to thresholds",
     "dice_regression": "Predicting Dice",
     "published": "The published numbers",
+    "literature": "What others found",
 }
 
 
