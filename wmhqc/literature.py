@@ -35,7 +35,7 @@ SEPARATOR = "; "
 SHOWN = {
     "study": "Study", "reported": "Reported", "target": "Target", "family": "Method", "approach": "Approach",
     "modality": "Images", "kind": "Kind of result", "r": "r", "mae": "MAE", "sample": "Sample", "year": "Year",
-    "segmentation_quality": "Segmentation",
+    "segmentation_quality": "Segmentation", "note": "Our note",
 }  # fmt: skip
 _TEXT = ["key", "study", "printed", "sequences", "segmentation", "segmentation_quality", "qc_method", "reported",
          "note", "url", *CATEGORIES]  # fmt: skip
