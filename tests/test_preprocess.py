@@ -176,7 +176,7 @@ def with_nan(array):
         ("t1", lambda a: a[:-1], "different grids"),
         ("t1", lambda a: np.stack([a, a], -1), "3-D"),
         ("brainmask", lambda a: a * 0, "no brain"),
-        ("lesion", lambda a: a * np.arange(a.shape[0])[:, None, None], "values other than"),
+        ("lesion", lambda a: a * np.arange(a.shape[0])[:, None, None], "has the values"),
     ],
 )
 def test_bad_images_are_refused(which, edit, says):

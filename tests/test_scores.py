@@ -305,7 +305,8 @@ def test_row_of_a_case():
 
 def test_row_holds_every_score_of_one_case_and_no_truth_without_a_mask():
     row = scores.row(prepared(), monte_carlo(cube((2, 6)), cube((2, 5))), np.zeros((N,) * 3))
-    later = {"vs_residual", "predicted_dice_image", "predicted_dice_uncertainty", "predicted_dice_error"}
+    later = {name for name in scores.CONFIDENCE if name.startswith(("vs_residual", "predicted_", "tta_", "ensemble_"))}
+    later |= {"expected_dice_scaled"}
     assert set(scores.CONFIDENCE) - later == set(row) - {"case", "brain_ml", "empty_share"}
     assert "lesion_dice" not in row and "vs_error" not in scores.row(prepared(), monte_carlo(cube((2, 6))))
     assert set(scores.CONFIDENCE.values()) == {1, -1}

@@ -172,7 +172,7 @@ def _qc(arguments) -> int:
         print(f"{case}: {line}", flush=True)
     if arguments.source and not arguments.cases:
         gather(out)
-        print(f"group report: {out / 'group.html'}")
+        print(f"group report: {_shown(out / 'group.html')}")
     for case, problem in bad.items():
         print(f"{case}: not judged, {problem}", file=sys.stderr)
     return 1 if failed or bad else 0
@@ -372,7 +372,7 @@ def _judge(row: dict, settings: dict, out: str, keys: dict) -> str:
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
     promise = "promise applies" if record["promise"]["applies"] else "no promise applies"
     return (
-        f"{record['verdict']} ({promise}), predicted Dice {predicted['value']:.2f}{interval}, {out / record['report']}"
+        f"{record['verdict']} ({promise}), predicted Dice {predicted['value']:.2f}{interval}, {_shown(out / record['report'])}"
     )
 
 
@@ -405,6 +405,11 @@ def _inside(out: Path, name: str) -> Path:
 
 def _done(record: dict, key: str) -> bool:
     return record.get("key") == key and record["verdict"] != "not judged"
+
+
+def _shown(path: Path) -> str:
+    """A path as short as can be: from the working directory if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _write_text(out: Path, name: str, text: str) -> None:
@@ -447,7 +452,7 @@ def _group(arguments) -> int:
     if not _ours(out):
         raise ValueError(f"{out} was not made by wmhqc qc: it has no {DESCRIPTION} that says so")
     gather(out)
-    print(out / "group.html")
+    print(_shown(out / "group.html"))
     return 0
 
 

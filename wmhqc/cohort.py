@@ -20,6 +20,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from wmhqc.files import replacing
+
 COLUMNS = [
     "case", "database", "site", "patient", "t1", "flair", "lesion", "brainmask",
     "lesion_rule", "lesion2", "synthetic",
@@ -77,9 +79,7 @@ class CohortError(ValueError):
 
 def write_csv(table: pd.DataFrame, path) -> None:
     """Write a cohort; paths below the folder of the csv become relative to it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    root = path.parent.resolve()
+    root = Path(path).parent.resolve()
 
     def relative(value):
         if not _given(value):
@@ -88,12 +88,8 @@ def write_csv(table: pd.DataFrame, path) -> None:
         return full.relative_to(root).as_posix() if full.is_relative_to(root) else str(full)
 
     table = table.assign(**{name: table[name].map(relative) for name in PATHS if name in table})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         table.to_csv(partial, index=False)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_csv(path) -> pd.DataFrame:
@@ -409,20 +405,35 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
     rule = row.get("lesion_rule")
     rule = rule if _given(rule) else ""
     image = load(row["lesion"])
-    mask = _binary(image, rule)
+    mask = binary(np.asanyarray(image.dataobj), row["lesion"], rule)
     if rule in ("union", "intersection"):
         second = load(row["lesion2"])
-        apart = _apart(second, image)
-        if apart:
-            raise ValueError(f"{row['lesion2']} and {row['lesion']} are on different grids ({apart})")
-        mask = (np.logical_or if rule == "union" else np.logical_and)(mask, _binary(second, rule))
+        difference = apart(second, image)
+        if difference:
+            raise ValueError(f"{row['lesion2']} and {row['lesion']} are on different grids ({difference})")
+        combine = np.logical_or if rule == "union" else np.logical_and
+        mask = combine(mask, binary(np.asanyarray(second.dataobj), row["lesion2"]))
     result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
     result.set_filename(str(row["lesion"]))
     return result
 
 
-def _binary(image, rule: str) -> np.ndarray:
-    array, path = np.asanyarray(image.dataobj), image.get_filename()
+def binary(array: np.ndarray, name, rule: str = "") -> np.ndarray:
+    """What is lesion in the voxels of a mask (bool).
+
+    Parameters
+    ----------
+    array : array (x, y, z)
+    name : str or path
+        What the mask is called in errors.
+    rule : str
+        See `load_lesion`.
+
+    Raises
+    ------
+    ValueError
+        The mask has values that the rule does not know.
+    """
     if rule == "label 1":
         return array == 1
     if rule == "label > 0":
@@ -434,7 +445,7 @@ def _binary(image, rule: str) -> np.ndarray:
     if not ((array == 0) | (array == top)).all() or top < 0:
         few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
         raise ValueError(
-            f"{path} has the values {few}...; expected a mask of 0 and one other value "
+            f"{name} has the values {few}...; expected a mask of 0 and one other value "
             "(threshold a probability map, or say in the column lesion_rule which label is lesion)"
         )
     return array > 0
@@ -459,14 +470,14 @@ def resample_to(image, reference, order: int = 1) -> nib.Nifti1Image:
     return resample_to_img(image, reference, interpolation=names[order], force_resample=True, copy_header=True)
 
 
-def _apart(image, reference) -> str:
-    """How two grids differ, as words; empty if voxels lie within a tenth of a voxel."""
+def apart(image, reference) -> str:
+    """How the grids of two images differ, as words; empty if voxels lie within a tenth of a voxel."""
     if image.shape[:3] != reference.shape[:3]:
         return f"shapes {image.shape[:3]} and {reference.shape[:3]}"
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in reference.shape[:3]], [1]))).T
-    apart = np.abs((image.affine - reference.affine) @ corners).max()
+    distance = np.abs((image.affine - reference.affine) @ corners).max()
     smallest = nib.affines.voxel_sizes(reference.affine).min()
-    return f"voxels lie up to {apart:.1f} mm apart" if not apart <= GRID_TOLERANCE * smallest else ""
+    return f"voxels lie up to {distance:.2f} mm apart" if not distance <= GRID_TOLERANCE * smallest else ""
 
 
 # ------------------------------------------------------------------------------- checks
@@ -553,13 +564,13 @@ def case_problems(row: Mapping, images: dict | None = None) -> list[dict]:
     flair = images.get("flair")
     if flair is None:
         return problems
-    apart = {name: _apart(images[name], flair) for name in images}
+    grids = {name: apart(images[name], flair) for name in images}
     for name in ("t1", "brainmask"):
-        if apart.get(name):
-            add(name, f"{NAMES[name]} is not on the grid of the FLAIR ({apart[name]})", RESAMPLE)
+        if grids.get(name):
+            add(name, f"{NAMES[name]} is not on the grid of the FLAIR ({grids[name]})", RESAMPLE)
 
     array = np.nan_to_num(np.asanyarray(flair.dataobj))
-    given = "brainmask" in images and not apart["brainmask"]
+    given = "brainmask" in images and not grids["brainmask"]
     brain = (np.asanyarray(images["brainmask"].dataobj) if given else array) > 0
     if not brain.any():
         name = "brainmask" if given else "flair"
@@ -586,15 +597,15 @@ def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> lis
     mask = np.asanyarray(lesion.dataobj) > 0
     if not mask.any():
         return [("is empty", "leave the column lesion empty if nobody drew lesions")]
-    apart = _apart(lesion, flair)
-    if apart:
+    difference = apart(lesion, flair)
+    if difference:
         # Which header is wrong? Judge both readings of the same voxels.
         by_header = np.asanyarray(resample_to(lesion, flair, order=0).dataobj) > 0
         values = [f"{contrast(by_header, array, brain, flair.affine):.2f} where its header puts it"]
         if mask.shape == array.shape:
             values.append(f"{contrast(mask, array, brain, flair.affine):.2f} with the header of the FLAIR")
         read = f"contrast {', '.join(values)} (right: above 0.9)"
-        return [(f"is not on the grid of the FLAIR ({apart}); {read}", RESAMPLE)]
+        return [(f"is not on the grid of the FLAIR ({difference}); {read}", RESAMPLE)]
 
     problems = []
     outside = np.count_nonzero(mask & ~brain) / np.count_nonzero(mask)

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort
+from wmhqc.files import replacing
 
 COMMIT = "65704901f60650824565aa5a4818611aa89716f4"
 MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}/"
@@ -243,14 +244,11 @@ def _brain_mask(folder: Path, patient: str) -> None:
     t1 = cohort.load(_path(folder, patient, "T1w"))
     brain = (np.asanyarray(flair.dataobj) > 0) & (np.asanyarray(t1.dataobj) > 0)
     brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
-    partial = path.with_name(f"tmp{os.getpid()}{path.name}")
     try:
-        nib.save(nib.Nifti1Image(brain, flair.affine), partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            nib.save(nib.Nifti1Image(brain, flair.affine), partial)
     except OSError as error:
         raise _write_error(error, path) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------- one file
@@ -273,7 +271,7 @@ def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
     if _verified(path, sha1):
         return
     path.unlink(missing_ok=True)  # damaged
-    for leftover in path.parent.glob("tmp*"):  # of a process that was killed
+    for leftover in [*path.parent.glob("tmp*"), *path.parent.glob(".*")]:  # of a process that was killed
         if time.time() - leftover.stat().st_mtime > 3600:
             leftover.unlink(missing_ok=True)
 

@@ -8,13 +8,15 @@ paper is said where it happens: the intensity range (`scale`) and the source of 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
+from wmhqc import cohort
+from wmhqc.files import replacing
 
 #: A resampled lesion mask is lesion from here on (paper: 0.3, so that small lesions survive).
 MASK_THRESHOLD = 0.3
@@ -116,7 +118,8 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
     small_brain = cube(brain, 1) >= 0.5
     small_lesion = None
     if lesion is not None:
-        mask = _binary(case, images["lesion mask"], arrays["lesion mask"])[crop]
+        name = f"{case}: {_label('lesion mask', images['lesion mask'])}"
+        mask = cohort.binary(arrays["lesion mask"], name)[crop]
         small_lesion = (cube(mask, 1) >= MASK_THRESHOLD).astype(np.uint8)
     return Prepared(
         case=case,
@@ -136,13 +139,11 @@ def prepare_row(row: Mapping, size: int = 128) -> Prepared:
     The lesion mask is read by `wmhqc.cohort.load_lesion`, which knows the labels and raters of
     the databases.
     """
-    from wmhqc.cohort import load_lesion
-
     def given(column: str):
         value = row.get(column)
         return value if isinstance(value, (str, Path)) and str(value) else None
 
-    lesion = load_lesion(row) if given("lesion") else None
+    lesion = cohort.load_lesion(row) if given("lesion") else None
     return prepare(row["case"], row["t1"], row["flair"], lesion, given("brainmask"), size)
 
 
@@ -200,8 +201,6 @@ def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarr
 
 def save(prepared: Prepared, path) -> None:
     """Write a prepared case as one compressed npz file (no pickle), under its name only when whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "case": prepared.case,
         "volume": prepared.volume.astype(np.uint8),
@@ -212,13 +211,8 @@ def save(prepared: Prepared, path) -> None:
     }
     if prepared.lesion is not None:
         content["lesion"] = prepared.lesion
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **content)
 
 
 def load(path) -> Prepared:
@@ -252,10 +246,8 @@ def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:
 
 def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
     if not hasattr(image, "affine"):
-        from wmhqc.cohort import load
-
         try:
-            image = load(image)
+            image = cohort.load(image)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{case}: {name} {error}") from error
         except ValueError as error:
@@ -267,18 +259,12 @@ def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
 
 def _check_grid(case: str, name: str, image, scan) -> None:
     """Refuse images whose voxels lie in different places, by more than a tenth of a voxel."""
-    if image.shape[:3] == scan.shape[:3]:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in scan.shape[:3]], [1])).reshape(4, -1)
-        apart = np.abs((image.affine - scan.affine) @ corners).max()
-        if apart <= 0.1 * nib.affines.voxel_sizes(scan.affine).min():
-            return
-        found = f"corners are up to {apart:.2f} mm apart"
-    else:
-        found = f"shapes are {image.shape[:3]} and {scan.shape[:3]}"
-    raise ValueError(
-        f"{case}: {_label(name, image)} and {_label('FLAIR', scan)} are on different grids "
-        f"({found}); register or resample one to the other first"
-    )
+    found = cohort.apart(image, scan)
+    if found:
+        raise ValueError(
+            f"{case}: {_label(name, image)} and {_label('FLAIR', scan)} are on different grids "
+            f"({found}); register or resample one to the other first"
+        )
 
 
 def _array(case: str, name: str, image) -> np.ndarray:
@@ -312,16 +298,6 @@ def _brain(case: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     voxels = np.bincount(labels.ravel())
     voxels[0] = 0
     return (voxels >= 0.05 * voxels.max())[labels] & brain
-
-
-def _binary(case: str, image, mask: np.ndarray) -> np.ndarray:
-    top = mask.max()
-    if top < 0 or not ((mask == 0) | (mask == top)).all():
-        raise ValueError(
-            f"{case}: {_label('lesion mask', image)} has values other than 0 and {top:g}; "
-            "expected a mask of two values (threshold a probability map, pick one label of several)"
-        )
-    return mask > 0
 
 
 def resize(array: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:

@@ -480,14 +480,7 @@ def _scores(prepared, images: Mapping, networks: Mapping, passes: int, seed: int
         mask = mc.mask
         error = error_map(networks["rec_unet"], flair / 255, mask)
         result = scores.row(prepared, mc, error)
-        voxel = prepared.voxel_mm3
-        for name, samples in {
-            "tta": uncertainty.test_time(networks["mc_unet"], prepared.volume, seed=seed),
-            "ensemble": uncertainty.ensemble(networks["ensemble"], prepared.volume, seed=seed),
-        }.items():
-            summary = uncertainty.summarise(samples)
-            result[f"{name}_pairwise_dice"] = scores.sample_agreement(summary)["pairwise_dice"]
-            result[f"{name}_vs_uncertainty"] = scores.voxel_sum(summary.entropy, voxel)
+        result |= scores.from_other_samples(prepared, networks["mc_unet"], networks["ensemble"], seed)
         for name in regression.PAIRS:
             pair = regression.pair(name, mc.mean, flair=flair, uncertainty=mc.entropy, error=error)
             result[f"predicted_dice_{name}"] = regression.predict_dice(networks[f"reg_net_{name}"], pair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 PAIRS = ("image", "uncertainty", "error")  # the paper's three experiments
 
@@ -35,8 +36,52 @@ def pair(name, prediction, flair=None, uncertainty=None, error=None):
     return np.stack([np.asarray(prediction, np.float32), other], axis=-1)
 
 
+def mask_pair(mask, flair):
+    """The input of the bounded Reg-net: a mask, of whatever origin, and the FLAIR.
+
+    Parameters
+    ----------
+    mask : bool or 0/1 array (n, n, n)
+    flair : float array (n, n, n), in [0, 255]
+
+    Returns
+    -------
+    float32 array (n, n, n, 2)
+    """
+    return pair("image", np.asarray(mask) > 0, flair)
+
+
+def degrade(mask, rng):
+    """Spoil a mask as segmentations go wrong, so that Reg-net learns what bad ones look like.
+
+    One of: lesions thinner by a voxel, thicker by a voxel, some lesions dropped, some added
+    where the mirror image has them, the whole mask shifted by up to three voxels.
+
+    Parameters
+    ----------
+    mask : bool array (n, n, n)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    bool array (n, n, n)
+    """
+    kind = rng.integers(5)
+    if kind == 0:
+        return ndimage.binary_erosion(mask)
+    if kind == 1:
+        return ndimage.binary_dilation(mask)
+    if kind == 4:
+        return ndimage.shift(mask, rng.integers(-3, 4, 3), order=0)
+    source = mask if kind == 2 else mask[::-1]
+    labels, count = ndimage.label(source, np.ones((3, 3, 3)))
+    chosen = rng.random(count + 1) < rng.random()
+    chosen[0] = False
+    return mask & ~chosen[labels] if kind == 2 else mask | chosen[labels]
+
+
 def predict_dice(model, pair):
-    """The Dice that a Reg-net predicts for one pair (n, n, n, 2); linear, so not bound to [0, 1]."""
+    """The Dice that a Reg-net predicts for one pair (n, n, n, 2)."""
     return float(np.asarray(model.predict_on_batch(pair[None]))[0, 0])
 
 

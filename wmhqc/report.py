@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from urllib.parse import quote
 
 import numpy as np
@@ -238,6 +239,8 @@ def _render(template: str, **values) -> str:
         loader=PackageLoader("wmhqc", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    # Without its folders, whose names may say more than a report should when it is passed on.
+    environment.globals["file_name"] = lambda path: PurePath(path).name
     environment.globals |= {"number": number, "dice": dice, "percent": percent, "version": __version__, "bar": bar}
     if "explorer" in values:
         values["explorer"] = Markup(values["explorer"])

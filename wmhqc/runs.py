@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from wmhqc.files import replacing
 
 TITLES = {
     "data": "The data",
@@ -52,20 +53,15 @@ def read_cases(run: str | Path, chapter: str) -> pd.DataFrame:
 def write_cases(table: pd.DataFrame, run: str | Path, chapter: str) -> Path:
     """Write a chapter's table of cases; it is there whole or not at all."""
     path = Path(run) / chapter / "cases.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".cases.{os.getpid()}.csv")
-    table.to_csv(partial, index=False)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False)
     return path
 
 
 def save_maps(path: str | Path, **maps: np.ndarray) -> None:
     """Write maps on the prepared grid as one compressed npz (no pickle)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez_compressed(partial, **maps)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.savez_compressed(partial, **maps)
 
 
 def load_maps(path: str | Path) -> dict[str, np.ndarray]:
@@ -76,8 +72,5 @@ def load_maps(path: str | Path) -> dict[str, np.ndarray]:
 
 def save_image(image, path: str | Path) -> None:
     """Write a nibabel image under a temporary name, then move it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    image.to_filename(partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        image.to_filename(partial)

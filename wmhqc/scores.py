@@ -45,9 +45,16 @@ CONFIDENCE = {
     "expected_dice": 1,
     "lesion_count": 1,
     "lesion_uncertainty": -1,
+    "vs_error_inside": 1,
+    "tta_pairwise_dice": 1,
+    "tta_vs_uncertainty": 1,
+    "ensemble_pairwise_dice": 1,
+    "ensemble_vs_uncertainty": 1,
+    "expected_dice_scaled": 1,
     "predicted_dice_image": 1,
     "predicted_dice_uncertainty": 1,
     "predicted_dice_error": 1,
+    "predicted_dice_bounded": 1,
 }
 
 _CUBE = np.ones((3, 3, 3), bool)  # lesions touch by face, edge or corner, as in the WMH challenge
@@ -103,9 +110,39 @@ def row(prepared, mc, error_map=None, temperature: float = 1.0) -> dict:
     }
     if error_map is not None:
         result["vs_error"] = voxel_sum(error_map, voxel_mm3)
+        result["vs_error_inside"] = voxel_sum(error_map[mask], voxel_mm3)
     if prepared.lesion is not None:
         result |= truth(mc.mean, prepared.lesion > 0, spacing)
     return {name: value if name == "case" else float(value) for name, value in result.items()}
+
+
+def from_other_samples(prepared, model, models, seed: int = 0) -> dict:
+    """Agreement and VS of samples that do not come from dropout alone.
+
+    Parameters
+    ----------
+    prepared : wmhqc.preprocess.Prepared
+    model : keras.Model
+        The MC U-net whose inputs are changed (`uncertainty.test_time`).
+    models : list of keras.Model
+        Several MC U-nets (`uncertainty.ensemble`).
+
+    Returns
+    -------
+    dict
+        `tta_pairwise_dice`, `tta_vs_uncertainty` (mm^3 bit), and the same with `ensemble_`.
+    """
+    from wmhqc import uncertainty
+
+    result = {}
+    for name, samples in {
+        "tta": uncertainty.test_time(model, prepared.volume, seed=seed),
+        "ensemble": uncertainty.ensemble(models, prepared.volume, seed=seed),
+    }.items():
+        summary = uncertainty.summarise(samples)
+        result[f"{name}_pairwise_dice"] = float(sample_agreement(summary)["pairwise_dice"])
+        result[f"{name}_vs_uncertainty"] = voxel_sum(summary.entropy, prepared.voxel_mm3)
+    return result
 
 
 def grid_spacing(prepared) -> tuple[float, float, float]:

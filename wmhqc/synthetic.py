@@ -33,6 +33,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from wmhqc.files import replacing
+
 RECIPE = 7  # raise it with every change of the images, so that old files are not mistaken for new
 
 
@@ -522,9 +524,8 @@ _SUFFIX = {"t1": "T1w", "flair": "FLAIR", "lesion": "lesion", "brainmask": "brai
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dict:

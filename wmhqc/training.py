@@ -68,6 +68,48 @@ def inner_folds(table: pd.DataFrame, folds: int = 2, seed: int = 0) -> pd.Series
     return pd.Series(np.arange(len(order)) % folds, index=order).reindex(table.index)
 
 
+def folds(table: pd.DataFrame, count: int = 5, inner: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Deal the cases into `count` folds; each fold is the test set once.
+
+    Stratified by site.  Of what is not test, validation takes 16 in 84, as in the paper, and
+    the rest is dealt into inner folds (see `inner_folds`).
+
+    Parameters
+    ----------
+    table : DataFrame
+        A cohort with columns `case` and `site`.
+    count, inner : int
+        Folds, and inner folds of each; at least 2.
+
+    Returns
+    -------
+    DataFrame
+        `case` and one column a fold, `fold_0` ...: "test", "validation", or the inner fold
+        that holds this training case out, "inner0" ...
+    """
+    if count < 2 or len(table) < 5 * inner:
+        raise ValueError(
+            f"{count} folds with {inner} inner folds need at least 2 folds and {5 * inner} cases, "
+            f"got {len(table)}"
+        )
+    order = _by_site(table, seed)
+    result = table[["case"]].copy()
+    for fold in range(count):
+        part = pd.Series("test", index=order)
+        rest = order[np.arange(len(order)) % count != fold]
+        share = SPLIT["validation"] / (SPLIT["train"] + SPLIT["validation"])
+        # Out of the next fold's test cases, so that no case is validation twice: a threshold with a
+        # promise counts cases, and needs many.
+        following = order[np.arange(len(order)) % count == (fold + 1) % count]
+        wanted = min(len(following), max(1, round(share * len(rest))))
+        validation = following[_every(len(following), wanted)]
+        training = rest.difference(validation, sort=False)
+        part[validation] = "validation"
+        part[training] = [f"inner{i % inner}" for i in range(len(training))]
+        result[f"fold_{fold}"] = part
+    return result
+
+
 def _by_site(table, seed):
     """Index of the cases sorted by site, in random order within each site."""
     shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
@@ -91,6 +133,7 @@ def fit(
     batch: int = 1,
     learning_rate: float = 1e-3,
     schedule: str = "constant",
+    patience: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[keras.Model, pd.DataFrame]:
@@ -115,6 +158,8 @@ def fit(
     learning_rate : float
     schedule : {"constant", "cosine"}
         The paper's constant rate, or half a cosine down to zero.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss.
 
     Returns
     -------
@@ -127,7 +172,7 @@ def fit(
     done = len(history)
     keras.utils.set_random_seed(seed)
     model = build()
-    if done < epochs:
+    if done < epochs and not _waited(history, patience):
         if done:
             trained = keras.models.load_model(_checkpoint(folder, done))
         else:
@@ -151,6 +196,9 @@ def fit(
             row["seconds"] = time.perf_counter() - begun
             history = _keep(trained, folder, history, row, last=epoch == epochs)
             bar.set_postfix({"validation loss": f"{history['val_loss'].min():.4f}"})
+            if _waited(history, patience):
+                _checkpoint(folder, epoch).unlink(missing_ok=True)
+                break
     model.load_weights(folder / BEST)
     return model, read_history(folder)
 
@@ -223,6 +271,13 @@ def _rate(learning_rate, schedule, steps):
     if schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     raise ValueError(f"schedule must be 'constant' or 'cosine', not {schedule!r}")
+
+
+def _waited(history, patience):
+    """Whether the best epoch is `patience` or more epochs ago."""
+    if patience is None or not len(history):
+        return False
+    return len(history) - 1 - history["val_loss"].argmin() >= patience
 
 
 def _checkpoint(folder, epoch):

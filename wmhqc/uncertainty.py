@@ -116,6 +116,29 @@ def sample(model, volume, passes=PASSES, seed=0):
         yield np.asarray(rest.predict_on_batch(fixed))[0, ..., 1]
 
 
+def test_time(model, volume, passes=8, seed=0):
+    """Yield the lesion probability of passes over changed inputs: test-time augmentation.
+
+    Each pass mirrors left and right or not, changes the contrast at random
+    (`augment.randomise_contrast`), and mirrors the answer back.  Dropout stays on, so this is
+    what the changes add to it.  Arguments as in `monte_carlo`.
+    """
+    from wmhqc.augment import randomise_contrast
+
+    for i in range(passes):
+        rng = np.random.default_rng([seed, i])
+        step = -1 if i % 2 else 1
+        changed = randomise_contrast(volume[::step].copy(), rng)
+        for p in sample(model, changed, 1, seed * passes + i):
+            yield p[::step]
+
+
+def ensemble(models, volume, passes=4, seed=0):
+    """Yield the lesion probability of `passes` passes of each of several networks."""
+    for i, model in enumerate(models):
+        yield from sample(model, volume, passes, seed * len(models) + i)
+
+
 def _dropouts(model):
     from wmhqc.networks import MonteCarloDropout
 

@@ -1,0 +1,28 @@
+import pytest
+
+from wmhqc.files import replacing
+
+
+def test_what_is_written_gets_its_name_at_the_end(tmp_path):
+    path = tmp_path / "new" / "table.nii.gz"
+    for content in ("one", "two"):  # also over an older file
+        with replacing(path) as partial:
+            partial.write_text(content)
+            assert partial.name.startswith(".") and partial.name.endswith("table.nii.gz")
+            assert not path.exists() or path.read_text() == "one"
+        assert path.read_text() == content
+    assert [file.name for file in path.parent.iterdir()] == ["table.nii.gz"]
+
+
+def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(OSError, match="disk"):
+        with replacing(str(path)) as partial:
+            partial.write_text("ha")
+            raise OSError("disk full")
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+    with pytest.raises(FileNotFoundError):  # nothing was written
+        with replacing(path):
+            pass
+    assert path.read_text() == "old"

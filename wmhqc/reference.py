@@ -1,0 +1,102 @@
+"""The reference run: results and trained networks that come with the package.
+
+They are what `workflow/experiment.smk` made on the synthetic cohort (`manifest.json` says how).
+`WMHQC_REFERENCE` names the folder of another run, of which `release` wrote what is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+FILES = (
+    "cases.csv", "cohort.csv", "folds.csv", "histories.csv", "manifest.json", "reliability.csv", "scans.csv", "seen.csv",
+    "settings.json",
+)  # fmt: skip
+#: Fold whose networks are shipped.
+FOLD = 0
+
+
+def folder() -> Path:
+    """Where the reference run lies.
+
+    Raises
+    ------
+    FileNotFoundError
+        `WMHQC_REFERENCE` names a folder that holds no released run.
+    """
+    path = Path(os.environ.get("WMHQC_REFERENCE") or Path(__file__).with_name("data") / "reference")
+    if not (path / "manifest.json").is_file():
+        raise FileNotFoundError(
+            f"{path} holds no reference run (manifest.json is missing); unset WMHQC_REFERENCE, or name a folder that "
+            "wmhqc.reference.release wrote"
+        )
+    return path
+
+
+def manifest() -> dict:
+    """How the run was made: settings, versions, cohort, finished folds."""
+    return json.loads((folder() / "manifest.json").read_text())
+
+
+def cases(part: str | None = None) -> pd.DataFrame:
+    """One row for each case and fold in which it was judged.
+
+    Parameters
+    ----------
+    part : {"test", "validation"}, optional
+        Only the rows in which a case had this part. Each case is test in at most one fold.
+
+    Returns
+    -------
+    DataFrame
+        case, database, site, split, fold, the scores of `wmhqc.scores.CONFIDENCE`, and the truth.
+    """
+    table = pd.read_csv(folder() / "cases.csv")
+    if part is None:
+        return table
+    if part not in ("test", "validation"):
+        raise ValueError(f"part must be 'test' or 'validation', not {part!r}")
+    return table[table["split"] == part].reset_index(drop=True)
+
+
+def table(name: str) -> pd.DataFrame:
+    """Another table of the run: "histories", "folds", "seen", "reliability" or "scans"."""
+    return pd.read_csv(folder() / f"{name}.csv")
+
+
+def network(name: str, member: str = "main"):
+    """A trained network of the shipped fold: mc_unet (of a member), rec_unet, reg_net_<pair>.
+
+    Its weights are read from HDF5 into a network that the code builds: nothing is unpickled.
+    """
+    from wmhqc import experiment
+
+    return experiment.network(folder(), FOLD, f"{name}-{member}" if name == "mc_unet" else name)
+
+
+@lru_cache
+def parts() -> dict:
+    """Case -> "test", "validation" or "train" for the networks that are shipped."""
+    column = table("folds").set_index("case")[f"fold_{FOLD}"]
+    return column.where(~column.str.startswith("inner"), "train").to_dict()
+
+
+def release(run, out) -> None:
+    """Copy of a finished run what the package ships: tables, manifest, networks of one fold."""
+    from wmhqc import training
+
+    run, out = Path(run), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(run / name, out / name)
+    for weights in sorted((run / f"fold_{FOLD}").glob(f"*/{training.BEST}")):
+        target = out / weights.relative_to(run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
+        shutil.copyfile(weights.with_name("seen.json"), target.with_name("seen.json"))
