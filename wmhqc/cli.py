@@ -290,6 +290,7 @@ def _networks():
 
     from wmhqc import qc
 
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by itself on AMD processors, and then slower
     with _quiet():
         import keras  # noqa: F401
     # Its guess, wrong where several networks are used in turn, that one of them is compiled again.

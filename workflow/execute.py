@@ -117,6 +117,7 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
     os.environ |= {
         "PLOTLY_RENDERER": "plotly_mimetype",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
     executed = papermill.execute_notebook(
