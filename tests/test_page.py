@@ -17,3 +17,10 @@ def test_glue_hands_plain_numbers_to_the_page(monkeypatch):
 def test_without_myst_nb_there_is_no_page_and_no_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "myst_nb", None)
     assert page.glue(number=1) is None
+
+
+def test_an_interval_in_words():
+    nan = float("nan")
+    assert page.interval(0.851, 0.766, np.float64(0.92)) == "0.85 (0.77 to 0.92)"
+    assert page.interval(0.0512, -0.01, 0.1, "+.3f") == "+0.051 (-0.010 to +0.100)"
+    assert page.interval(0.5, nan, nan) == "0.50" and page.interval(nan, 0, 1) == "not defined"

@@ -15,3 +15,14 @@ def glue(**values) -> None:
         return
     for name, value in values.items():
         store(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def interval(estimate: float, low: float, high: float, form: str = ".2f") -> str:
+    """A number with its interval, as in "0.85 (0.77 to 0.92)".
+
+    Without the brackets where the ends are not defined; "not defined" where the number is not.
+    """
+    if estimate != estimate:
+        return "not defined"
+    text = f"{estimate:{form}}"
+    return text if low != low or high != high else f"{text} ({low:{form}} to {high:{form}})"
