@@ -1,5 +1,7 @@
 """Metrics of failure detection: worked examples, limits, and the libraries as referees."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +144,9 @@ def test_correlations_agree_with_scipy_and_skip_the_undefined(ties):
     assert failure.spearman(dice, score) == pytest.approx(stats.spearmanr(dice[keep], score[keep])[0])
     assert failure.slope(dice, score) == pytest.approx(stats.linregress(dice[keep], score[keep]).slope)
     assert np.isnan(failure.pearson(dice, np.full(dice.size, 0.3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a bootstrap draw may hold no defined score
+        assert np.isnan(failure.spearman(dice, np.full(dice.size, np.nan)))
 
 
 def test_errors_of_a_predicted_dice():

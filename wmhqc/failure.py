@@ -154,8 +154,8 @@ def augrc(dice, confidence) -> np.ndarray:
 def pearson(dice, confidence) -> np.ndarray:
     """Pearson correlation of confidence and Dice, over cases with a confidence; NaN if either is constant."""
     dice, confidence = _both(dice, confidence)
-    x = dice - np.nanmean(dice, -1, keepdims=True)
-    y = confidence - np.nanmean(confidence, -1, keepdims=True)
+    known = [np.maximum((~np.isnan(z)).sum(-1, keepdims=True), 1) for z in (dice, confidence)]  # of none: NaN, no warning
+    x, y = (z - np.nansum(z, -1, keepdims=True) / n for z, n in zip((dice, confidence), known))
     scale = np.sqrt(np.nansum(x * x, -1) * np.nansum(y * y, -1))
     return _divide(np.nansum(x * y, -1), np.where(scale > 1e-12, scale, 0))  # rounding is not variation
 
