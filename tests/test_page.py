@@ -21,6 +21,6 @@ def test_without_myst_nb_there_is_no_page_and_no_error(monkeypatch):
 
 def test_an_interval_in_words():
     nan = float("nan")
-    assert page.interval(0.851, 0.766, np.float64(0.92)) == "0.85 (0.77 to 0.92)"
-    assert page.interval(0.0512, -0.01, 0.1, "+.3f") == "+0.051 (-0.010 to +0.100)"
+    assert page.interval(0.851, 0.766, np.float64(0.92)) == "0.85 (0.77\u00a0to\u00a00.92)"
+    assert page.interval(0.0512, -0.01, 0.1, "+.3f") == "+0.051 (-0.010\u00a0to\u00a0+0.100)"
     assert page.interval(0.5, nan, nan) == "0.50" and page.interval(nan, 0, 1) == "not defined"

@@ -20,9 +20,10 @@ def glue(**values) -> None:
 def interval(estimate: float, low: float, high: float, form: str = ".2f") -> str:
     """A number with its interval, as in "0.85 (0.77 to 0.92)".
 
-    Without the brackets where the ends are not defined; "not defined" where the number is not.
+    No line breaks inside the brackets. Without them where the ends are not defined;
+    "not defined" where the number is not.
     """
     if estimate != estimate:
         return "not defined"
     text = f"{estimate:{form}}"
-    return text if low != low or high != high else f"{text} ({low:{form}} to {high:{form}})"
+    return text if low != low or high != high else f"{text} ({low:{form}}\u00a0to\u00a0{high:{form}})"
