@@ -173,7 +173,7 @@ def test_sets_and_chapters_agree(chapter):
         assert not unknown, f"set {name} gives {chapter} {unknown}"
     assert SETS["cpu"][chapter] == {name: own[name] for name in SETS["cpu"][chapter]}
     # A chapter that keeps or reads results does so in the folder of its set.
-    if re.search(r"\brun\b", "".join(re.findall(r"```\{code-cell\}.*?\n```", read(f"book/{chapter}.md"), re.S))):
+    if re.search(r"\(run\b", "".join(re.findall(r"```\{code-cell\}.*?\n```", read(f"book/{chapter}.md"), re.S))):
         assert own["run"] == "runs/cpu"
 
 
@@ -317,3 +317,12 @@ def test_entry_points_lead_somewhere():
     for point in points:
         module, name = point.split(":")
         assert hasattr(importlib.import_module(module), name), point
+
+
+def test_what_is_published_is_built_and_tested_by_the_readmes_commands():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert commands["test"] == ["bash .ci/run"] and commands["build"] == ["make book"]
+    uploaded = next(step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", ""))
+    assert uploaded == "_build/cpu/site/_build/html", "where `make book` says that the book lies"
+    assert jobs["build"]["needs"] == "test" and jobs["deploy"]["needs"] == "build" and jobs["release"]["needs"] == "test"

@@ -89,7 +89,7 @@ def parts() -> dict:
 
 def release(run, out) -> None:
     """Copy of a finished run what the package ships: tables, manifest, networks of one fold."""
-    from wmhqc import training
+    from wmhqc import experiment, training
 
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -98,5 +98,6 @@ def release(run, out) -> None:
     for weights in sorted((run / f"fold_{FOLD}").glob(f"*/{training.BEST}")):
         target = out / weights.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights, target)
+        # saved anew: the training's file also holds the state of the optimiser, twice the weights
+        experiment.network(run, FOLD, weights.parent.name).save_weights(target)
         shutil.copyfile(weights.with_name("seen.json"), target.with_name("seen.json"))

@@ -101,7 +101,8 @@ def frame(html: str, title: str, height: int = 900):
     from IPython.display import HTML
 
     style = f"width: 100%; height: {height}px; border: 1px solid #8a95a4; border-radius: 10px"
-    return HTML(f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}"></iframe>')
+    # within a div: IPython warns of what begins with an iframe
+    return HTML(f'<div><iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}"></iframe></div>')
 
 
 def viewer(judgement):

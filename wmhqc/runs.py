@@ -24,6 +24,8 @@ TITLES = {
     "vs_thresholds": "From maps to thresholds",
     "dice_regression": "Predicting Dice",
     "published": "The published numbers",
+    "which_score": "Which score should you trust?",
+    "your_scan": "Your own scan",
     "literature": "What others found",
 }
 

@@ -1,0 +1,143 @@
+"""The experiment at the smallest size: who has seen whom, going on after a stop, what is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wmhqc import experiment, reference, scores, synthetic, training
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+    "size": 16, "passes": 3, "inner_passes": 2, "folds": 3,
+    "mc_unet": {"epochs": 2, "steps": 2}, "inner": {"epochs": 1, "steps": 2},
+    "rec_unet": {"epochs": 1, "steps": 2}, "reg_net": {"epochs": 1, "steps": 2},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return synthetic.make_cohort(tmp_path_factory.mktemp("cohort"), 12, jobs=2, progress=False, voxel=(4, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def run(cases, tmp_path_factory):
+    """One fold of three, all stages."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    experiment.start(folder, cases, TINY)
+    for member in experiment.MEMBERS:
+        experiment.main(["segment", str(folder), "0", member])
+    experiment.reconstruct(folder, 0)
+    experiment.judge(folder, 0)
+    for pair in experiment.PAIRS:
+        experiment.regress(folder, 0, pair)
+    experiment.predict(folder, 0)
+    experiment.gather(folder)
+    return folder
+
+
+@pytest.mark.parametrize("count", [12, 30, 105])
+def test_folds_deal_every_case_as_the_paper(count):
+    folds = training.folds(synthetic.members(count), 5 if count > 12 else 3)
+    parts = folds.set_index("case")
+    assert (parts.eq("test").sum(axis=1) == 1).all(), "each case is tested once"
+    assert (parts.eq("validation").sum(axis=1) <= 1).all(), "no case is validation twice"
+    if count == 105:
+        for _, part in parts.items():
+            assert part.value_counts().to_dict() == {"inner0": 34, "inner1": 34, "test": 21, "validation": 16}
+
+
+def leaks(rows: pd.DataFrame, seen: pd.DataFrame) -> list:
+    """Judged cases that one of the networks which judged them has seen: (fold, case, network)."""
+    found = []
+    for row in rows.itertuples():
+        others = seen[(seen["fold"] == row.fold) & (seen["case"] == row.case)]
+        # what judged a test or validation case: all networks of its fold
+        uses = ["trained_on", "chosen_on"] if row.split == "test" else ["trained_on"]
+        found += [(row.fold, row.case, name) for name in others.loc[others["use"].isin(uses), "network"]]
+    return found
+
+
+def test_no_number_comes_from_a_network_that_saw_the_case(run):
+    rows, seen = pd.read_csv(run / "cases.csv"), pd.read_csv(run / "seen.csv")
+    assert set(rows["split"]) == {"test", "validation"} and len(rows) == 4 + 2
+    assert seen["network"].nunique() == 8 and leaks(rows, seen) == []
+    cheat = pd.DataFrame([{"fold": 0, "network": "rec_unet", "use": "trained_on", "case": rows["case"][0]}])
+    assert leaks(rows, pd.concat([seen, cheat])) == [(0, rows["case"][0], "rec_unet")]
+
+
+def test_what_teaches_reg_net_was_judged_by_a_network_that_had_not_seen_it(run):
+    maps = pd.read_csv(run / "fold_0" / "maps.csv")
+    for row in maps[maps["split"] == "train"].itertuples():
+        seen = json.loads((run / "fold_0" / f"mc_unet-{row.network}" / "seen.json").read_text())
+        assert row.case not in seen["trained_on"] + seen["chosen_on"]
+    assert set(maps.loc[maps["split"] != "train", "network"]) == {"main"}
+
+
+def test_a_row_has_every_score(run):
+    rows = pd.read_csv(run / "cases.csv")
+    assert set(scores.CONFIDENCE) <= set(rows) and np.isfinite(rows["predicted_dice_bounded"]).all()
+    assert rows["predicted_dice_bounded"].between(0, 1).all() and rows["ssim"].between(-1, 1).all()
+
+
+def test_manifest_says_how_the_run_was_made(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["cases"] == 12 and manifest["synthetic"] and manifest["folds"] == [0]
+    assert manifest["settings"]["mc_unet"]["steps"] == 2 and manifest["versions"]["keras"]
+
+
+def test_what_is_done_is_not_done_again_and_a_stop_changes_nothing(run, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    part = pd.read_csv(run / "fold_0" / "maps.csv")
+    one = again / "fold_0" / "maps" / f"{part['case'][0]}.json"
+    one.unlink()  # as if killed after the maps of this case were written, before its scores
+    weights = again / "fold_0" / "mc_unet-main" / training.BEST
+    before = weights.stat().st_mtime_ns
+    experiment.segment(again, 0)
+    experiment.judge(again, 0)
+    assert weights.stat().st_mtime_ns == before and one.exists()
+    pd.testing.assert_frame_equal(pd.read_csv(again / "fold_0" / "maps.csv"), part)
+
+
+def test_a_release_loads_and_judges(run, tmp_path, monkeypatch):
+    reference.release(run, tmp_path)
+    monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path))
+    assert len(reference.cases()) == 6 and len(reference.cases("test")) == 4
+    assert reference.network("mc_unet", "inner1").input_shape == (None, 16, 16, 16, 2)
+    assert reference.network("reg_net_bounded").output_shape == (None, 1)
+    with pytest.raises(ValueError, match="'test' or 'validation'"):
+        reference.cases("train")
+
+
+def test_bad_input_is_refused_before_any_work(cases, run, tmp_path):
+    with pytest.raises(ValueError, match="unknown settings epochs"):
+        experiment.start(tmp_path / "a", cases, {"epochs": 3})
+    with pytest.raises(ValueError, match="unknown settings step"):
+        experiment.start(tmp_path / "a", cases, {"mc_unet": {"step": 3}})
+    with pytest.raises(ValueError, match="other settings"):
+        experiment.start(run, cases, {"size": 32})
+    with pytest.raises(ValueError, match="differ in the cases"):
+        experiment.start(tmp_path / "a", cases, TINY, folds=pd.DataFrame({"case": ["x"], "fold_0": ["test"]}))
+    with pytest.raises(FileNotFoundError, match="start"):
+        experiment.settings(tmp_path)
+    with pytest.raises(ValueError, match="no fold 7"):
+        experiment.parts(run, 7)
+    with pytest.raises(FileNotFoundError, match="no finished fold"):
+        experiment.gather(tmp_path)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_workflow_plans_all_networks_of_all_folds(tmp_path):
+    command = [Path(sys.executable).with_name("snakemake"), "-s", "workflow/experiment.smk", "--dry-run", "--cores", "2"]
+    plan = subprocess.run(
+        [*command, "--nolock", "--config", f"run={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    counts = dict(line.split() for line in (plan.stdout + plan.stderr).splitlines() if len(line.split()) == 2)
+    assert [counts[rule] for rule in ("segment", "reconstruct", "judge", "regress", "predict")] == ["15", "5", "5", "20", "5"]
