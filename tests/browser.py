@@ -105,19 +105,23 @@ def overflow(page, width: int = 360) -> list[str]:
     size = page.viewport_size
     page.set_viewport_size({"width": width, "height": 740})
     page.wait_for_timeout(150)
-    wide = page.evaluate(
-        """() => {
-          const page = document.documentElement;
-          const cut = [...document.querySelectorAll('.wmhqc, .wmhqc-static, .wmhqc-plotly')].filter(
-            (e) => e.scrollWidth > e.clientWidth + 2);
-          if (cut.length) return [`cut off: ${cut.length} explorers or figures`];
-          if (page.scrollWidth <= page.clientWidth) return [];
-          const beyond = [...document.querySelectorAll('body *')].filter(
-            (e) => e.getBoundingClientRect().right > page.clientWidth + 1);
-          return [`${page.scrollWidth} px: ` + beyond.slice(0, 5).map(
-            (e) => `${e.tagName}.${e.getAttribute('class') || ''}`).join(', ')];
-        }"""
-    )
+    for _ in range(20):  # figures take a moment to follow the window, longer on a busy machine
+        wide = page.evaluate(
+            """() => {
+              const page = document.documentElement;
+              const cut = [...document.querySelectorAll('.wmhqc, .wmhqc-static, .wmhqc-plotly')].filter(
+                (e) => e.scrollWidth > e.clientWidth + 2);
+              if (cut.length) return [`cut off: ${cut.length} explorers or figures`];
+              if (page.scrollWidth <= page.clientWidth) return [];
+              const beyond = [...document.querySelectorAll('body *')].filter(
+                (e) => e.getBoundingClientRect().right > page.clientWidth + 1);
+              return [`${page.scrollWidth} px: ` + beyond.slice(0, 5).map(
+                (e) => `${e.tagName}.${e.getAttribute('class') || ''}`).join(', ')];
+            }"""
+        )
+        if not wide:
+            break
+        page.wait_for_timeout(100)
     page.set_viewport_size(size)
     return [f"sideways scrolling at {width} px, {text}" for text in wide]
 
@@ -130,7 +134,9 @@ def accessibility(page, within: str | None = None) -> list[str]:
     """
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"preload": False}  # axe would fetch the style sheets, which a file may not
+    # axe would fetch the style sheets, which a file may not, and speak to frames, which a page from
+    # a file may not; the report that a frame shows has tests of its own
+    options = {"preload": False, "iframes": False}
     if not within:
         options["runOnly"] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     violations = Axe().run(page, context=within, options=options).response["violations"]
