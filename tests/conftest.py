@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from browser import browser
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -15,3 +17,10 @@ def shared() -> Path:
     if not (folder / "data" / "real").is_dir():
         pytest.skip(f"no real patients: {folder}/data/real does not exist (set WMHQC_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests: Playwright allows no second one in a process."""
+    with browser() as running:
+        yield running

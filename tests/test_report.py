@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from browser import accessibility, browser, check_page, overflow, watch
+from browser import accessibility, check_page, overflow, watch
 from wmhqc import preprocess, qc, report
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
@@ -49,12 +49,6 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
         "calibration": "The calibration cases are made up.", "notes": [path], "report": f"{case}.html",
     }  # fmt: skip
     return qc.Judgement(qc.plain(record), prepared, images)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture

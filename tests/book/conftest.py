@@ -2,13 +2,7 @@
 
 import pytest
 
-from browser import browser, watch
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    with browser() as running:
-        yield running
+from browser import watch
 
 
 @pytest.fixture
