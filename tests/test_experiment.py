@@ -53,14 +53,9 @@ def test_folds_deal_every_case_as_the_paper(count):
 
 
 def leaks(rows: pd.DataFrame, seen: pd.DataFrame) -> list:
-    """Judged cases that one of the networks which judged them has seen: (fold, case, network)."""
-    found = []
-    for row in rows.itertuples():
-        others = seen[(seen["fold"] == row.fold) & (seen["case"] == row.case)]
-        # what judged a test or validation case: all networks of its fold
-        uses = ["trained_on", "chosen_on"] if row.split == "test" else ["trained_on"]
-        found += [(row.fold, row.case, name) for name in others.loc[others["use"].isin(uses), "network"]]
-    return found
+    """Test and validation cases that a network of their fold learnt from or was chosen on: (fold, case, network)."""
+    met = rows[["fold", "case"]].merge(seen, on=["fold", "case"])
+    return list(met[["fold", "case", "network"]].itertuples(index=False, name=None))
 
 
 def test_no_number_comes_from_a_network_that_saw_the_case(run):

@@ -57,7 +57,7 @@ def build():
     return networks.mc_unet(SIZE)
 
 
-def run(folder, epochs=6):
+def run(folder, epochs=6, **options):
     return training.fit(
         build,
         draw,
@@ -67,6 +67,7 @@ def run(folder, epochs=6):
         epochs=epochs,
         steps=2,
         progress=False,
+        **options,
     )
 
 
@@ -103,8 +104,10 @@ def test_the_validation_loss_is_the_mean_over_all_examples(tmp_path):
     assert history["val_loss"].tolist() == [3, 3]
 
 
-def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
-    losses_of_epochs = iter([0.5, 0.3, 0.4])
+@pytest.fixture
+def scripted(monkeypatch):
+    """Epochs with validation losses 0.5, 0.3, 0.4, 0.45; the weights of each are its loss."""
+    losses_of_epochs = iter([0.5, 0.3, 0.4, 0.45])
 
     def one_epoch(model, *rest):
         value = next(losses_of_epochs)
@@ -113,9 +116,43 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
         return {"loss": value, "val_loss": value}
 
     monkeypatch.setattr(training, "_epoch", one_epoch)
-    model, history = run(tmp_path / "mc_unet", epochs=3)
+
+
+@pytest.mark.parametrize("keep, kept", [("best", 0.3), ("last", 0.4)])
+def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(scripted, tmp_path, keep, kept):
+    model, history = run(tmp_path / "mc_unet", epochs=3, keep=keep)
     assert history["val_loss"].tolist() == [0.5, 0.3, 0.4]
-    np.testing.assert_allclose(model.trainable_variables[0], 0.3)
+    np.testing.assert_allclose(model.trainable_variables[0], kept)
+
+
+def test_which_epoch_to_keep_is_best_or_last(tmp_path):
+    with pytest.raises(ValueError, match="'best' or 'last', not 'first'"):
+        run(tmp_path / "mc_unet", keep="first")
+
+
+def test_training_stops_when_nothing_gets_better(scripted, tmp_path):
+    _, history = run(tmp_path / "mc_unet", epochs=4, patience=1)
+    assert len(history) == 3 and not list((tmp_path / "mc_unet").glob("*.keras"))
+    assert len(run(tmp_path / "mc_unet", epochs=4, patience=1)[1]) == 3, "and does not go on when called again"
+
+
+def test_examples_drawn_ahead_are_those_of_their_numbers():
+    batches = training._examples(draw, 2, seed=3, start=4)
+    for first in (4, 6):
+        inputs, targets = next(batches)
+        for i in range(2):
+            expected = draw(np.random.default_rng((3, first + i)))
+            np.testing.assert_array_equal(inputs[i], expected[0])
+            np.testing.assert_array_equal(targets[i], expected[1])
+    batches.close()
+
+
+def test_an_error_in_a_drawn_example_reaches_the_training():
+    def broken(rng):
+        raise ValueError("no such case")
+
+    with pytest.raises(ValueError, match="no such case"):
+        next(training._examples(broken, 1, 0, 0))
 
 
 def test_a_finished_training_is_loaded(whole, tmp_path_factory):

@@ -16,7 +16,8 @@ they do not depend on each other:
 No network judges a case that it has seen. A fold's test and validation cases are judged by
 networks trained on its training cases, `main`; a training case by the inner network that was
 trained without it, since Reg-net must learn from Dice values as new cases have them. Each
-training folder says in `seen.json` which cases taught it and which chose its best epoch.
+training folder says in `seen.json` which cases taught it and which chose its epoch: none by default, as
+the last epoch is kept, so that the validation cases are as new to the networks as test cases are.
 
     python -m wmhqc.experiment STAGE RUN [FOLD [MEMBER or PAIR]]
 """
@@ -42,7 +43,7 @@ PAIRS = ("image", "uncertainty", "error", "bounded")
 MEMBERS = ("main", "inner0", "inner1")
 
 #: What each network's settings may hold beside epochs and steps (`training.fit`), and what is meant without them.
-FIT = {"learning_rate": 0.001, "schedule": "constant", "batch": 1, "patience": None}
+FIT = {"learning_rate": 0.001, "schedule": "constant", "batch": 1, "patience": None, "keep": "last"}
 SETTINGS = {
     "size": 64,
     "passes": 20,
@@ -198,7 +199,8 @@ def _train(run, fold, name, cases, build, example, validation, loss, options):
     part = parts(run, fold)
     judges = part.index[part == "validation"].tolist()
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json({"trained_on": cases, "chosen_on": judges}, folder / "seen.json")
+    chooses = options["keep"] == "best" or options["patience"] is not None
+    _write_json({"trained_on": cases, "chosen_on": judges if chooses else []}, folder / "seen.json")
     return training.fit(
         build,
         lambda rng: example(rng.choice(cases), rng),

@@ -1,7 +1,7 @@
 """Splits, folds, and a training loop that can be killed at any moment and goes on.
 
 A training folder holds `history.csv` (one row an epoch), `best.weights.h5` (lowest validation
-loss so far) and, until training is over, one `epoch-NNNN.keras` to go on from.
+loss so far, or the last epoch's) and, until training is over, one `epoch-NNNN.keras` to go on from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -134,10 +135,11 @@ def fit(
     learning_rate: float = 1e-3,
     schedule: str = "constant",
     patience: int | None = None,
+    keep: str = "best",
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train with Adam, keep the weights of the best validation loss, and load them at the end.
+    """Train with Adam, keep the weights of the best or of the last epoch, and load them at the end.
 
     Parameters
     ----------
@@ -160,12 +162,17 @@ def fit(
         The paper's constant rate, or half a cosine down to zero.
     patience : int, optional
         Stop after so many epochs without a lower validation loss.
+    keep : {"best", "last"}
+        Keep the weights of the epoch with the lowest validation loss, as in the paper, or of the last
+        one. Then the validation cases choose nothing and can serve to calibrate.
 
     Returns
     -------
     keras.Model, DataFrame
-        The network with its best weights; its history: epoch, loss, val_loss, seconds.
+        The network with the weights that were kept; its history: epoch, loss, val_loss, seconds.
     """
+    if keep not in ("best", "last"):
+        raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     history = read_history(folder)
@@ -194,7 +201,7 @@ def fit(
             begun = time.perf_counter()
             row = {"epoch": epoch, **_epoch(trained, examples, steps, validation)}
             row["seconds"] = time.perf_counter() - begun
-            history = _keep(trained, folder, history, row, last=epoch == epochs)
+            history = _keep(trained, folder, history, row, last=epoch == epochs, always=keep == "last")
             bar.set_postfix({"validation loss": f"{history['val_loss'].min():.4f}"})
             if _waited(history, patience):
                 _checkpoint(folder, epoch).unlink(missing_ok=True)
@@ -258,11 +265,21 @@ def jit():
 
 def _examples(draw, batch, seed, start):
     """Yield batches for ever; example i depends on (seed, i) alone, so that a training
-    which was stopped and started again sees the same examples."""
-    for first in itertools.count(start, batch):
+    which was stopped and started again sees the same examples.
+
+    The next batch is drawn in a thread while the network learns from this one.
+    """
+
+    def make(first):
         examples = [draw(np.random.default_rng((seed, i))) for i in range(first, first + batch)]
         inputs, targets = zip(*examples, strict=True)
-        yield np.stack(inputs), np.stack(targets)
+        return np.stack(inputs), np.stack(targets)
+
+    with ThreadPoolExecutor(1) as drawer:
+        ready = drawer.submit(make, start)
+        for first in itertools.count(start + batch, batch):
+            now, ready = ready.result(), drawer.submit(make, first)
+            yield now
 
 
 def _rate(learning_rate, schedule, steps):
@@ -307,7 +324,7 @@ def _epoch(model, examples, steps, validation):
     return means
 
 
-def _keep(model, folder, history, row, last):
+def _keep(model, folder, history, row, last, always):
     """Write what is needed to go on after this epoch, in an order that any kill survives.
 
     The history names the epoch to go on from, so it is written when all else is on disk, and
@@ -315,7 +332,7 @@ def _keep(model, folder, history, row, last):
     """
     if not last:
         _replace(_checkpoint(folder, row["epoch"]), model.save)
-    if not len(history) or row["val_loss"] < history["val_loss"].min():
+    if always or not len(history) or row["val_loss"] < history["val_loss"].min():
         _replace(folder / BEST, model.save_weights)
     history = pd.DataFrame([*history.to_dict("records"), row])
     _replace(folder / "history.csv", lambda path: history.to_csv(path, index=False))
