@@ -37,6 +37,7 @@ def run(cases, tmp_path_factory):
     for pair in experiment.PAIRS:
         experiment.regress(folder, 0, pair)
     experiment.predict(folder, 0)
+    experiment.stress(folder, 0, cases=2)
     experiment.gather(folder)
     return folder
 
@@ -78,6 +79,19 @@ def test_a_row_has_every_score(run):
     rows = pd.read_csv(run / "cases.csv")
     assert set(scores.CONFIDENCE) <= set(rows) and np.isfinite(rows["predicted_dice_bounded"]).all()
     assert rows["predicted_dice_bounded"].between(0, 1).all() and rows["ssim"].between(-1, 1).all()
+
+
+def test_stress_spoils_the_same_scan_more_and_more(run):
+    rows = pd.read_csv(run / "stress.csv")
+    part = experiment.parts(run, 0)
+    assert rows["case"].nunique() == 2 and (part[rows["case"].unique()] == "test").all()
+    assert (rows.groupby("case").size() == 1 + len(experiment.STRESS) * len(experiment.SEVERITIES)).all()
+    assert (rows.groupby("case")["true_ml"].nunique() == 1).all(), "the manual mask stays"
+    assert (rows.groupby("case")["vs_uncertainty"].nunique() > 20).all(), "the scans differ"
+    clean = rows[rows["severity"] == 0].set_index("case")
+    judged = pd.read_csv(run / "cases.csv").query("split == 'test'").set_index("case").loc[clean.index]
+    np.testing.assert_allclose(clean["lesion_dice"], judged["lesion_dice"])
+    np.testing.assert_allclose(clean["predicted_dice_error"], judged["predicted_dice_error"], atol=1e-2)
 
 
 def test_manifest_says_how_the_run_was_made(run):

@@ -239,3 +239,15 @@ def test_cumulative_curves_end_at_one_and_say_their_quartiles():
     assert "few: median 2, middle half 1.5 to 3." in figure.layout.meta["alt"]
     with pytest.raises(ValueError, match="no values"):
         figures.cumulative({"none": [np.nan]}, "Load", "load (%)")
+
+
+def test_by_severity_draws_a_panel_for_each_artefact():
+    conditions = [("none", 0.0), ("motion", 0.5), ("motion", 1.0), ("spike", 0.5), ("spike", 1.0)]
+    rows = [{"artefact": a, "severity": s, "dice": 0.8 - s / 2 + i / 10, "score": 0.5} for a, s in conditions for i in (0, 1)]
+    figure = figures.by_severity(pd.DataFrame(rows), {"dice": "true Dice", "score": "expected"})
+    assert [axis.get_title() for axis in figure.axes] == ["motion", "spike"]
+    x, y = figure.axes[0].lines[0].get_data()
+    np.testing.assert_allclose(x, [0, 0.5, 1])
+    np.testing.assert_allclose(y, [0.85, 0.6, 0.35])
+    with pytest.raises(ValueError, match="at least one artefact"):
+        figures.by_severity(pd.DataFrame(rows[:2]), {"dice": "Dice"})

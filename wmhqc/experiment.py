@@ -11,6 +11,7 @@ they do not depend on each other:
     run/fold_0/maps/<case>.npz, maps.csv        `judge`: maps and scores of every case
     run/fold_0/reg_net_image/                   `regress`: also uncertainty, error, bounded
     run/fold_0/cases.csv                        `predict`
+    run/stress.csv                              `stress`: scans spoilt on purpose
     run/cases.csv, manifest.json                `gather`
 
 No network judges a case that it has seen. A fold's test and validation cases are judged by
@@ -25,6 +26,7 @@ the last epoch is kept, so that the validation cases are as new to the networks 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -44,6 +46,9 @@ MEMBERS = ("main", "inner0", "inner1")
 
 #: What each network's settings may hold beside epochs and steps (`training.fit`), and what is meant without them.
 FIT = {"learning_rate": 0.001, "schedule": "constant", "batch": 1, "patience": None, "keep": "last"}
+#: Artefacts of the stress test (`augment.ARTEFACTS`) and their severities.
+STRESS = ("motion", "ghosting", "bias_field", "spike", "gaussian_noise", "low_resolution")
+SEVERITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
 SETTINGS = {
     "size": 64,
     "passes": 20,
@@ -296,6 +301,45 @@ def predict(run, fold: int) -> None:
     _write_table(table, _fold(run, fold) / "cases.csv")
 
 
+def stress(run, fold: int = 0, cases: int = 6) -> None:
+    """Spoil test cases by artefacts of growing severity, and judge each: does trust fall as the Dice does?
+
+    Writes `stress.csv`, one row for each case, artefact and severity (0: the scan as it is), with all
+    scores that need no other samples. T1 and FLAIR are spoilt, the manual mask stays.
+    """
+    from wmhqc import augment, errormaps, regression, scores, uncertainty
+
+    chosen, part = settings(run), parts(run, fold)
+    mc, rec = network(run, fold, "mc_unet-main"), network(run, fold, "rec_unet")
+    nets = {pair: network(run, fold, f"reg_net_{pair}") for pair in PAIRS}
+    loads = _table(run, fold, "maps.csv").set_index("case")["true_ml"]
+    test = loads[part.index[part == "test"]].sort_values().index
+    # spread over the lesion loads
+    test = [test[round(i)] for i in np.linspace(0, len(test) - 1, min(cases, len(test)))]
+    rows = []
+    for case in _progress(test, "stress"):
+        known = _fold(run, fold) / "stress" / f"{case}.json"
+        if not known.exists():
+            clean, found = _load(run, case), []
+            for artefact, severity in [("none", 0.0), *((a, s) for a in STRESS for s in SEVERITIES)]:
+                spoilt = dataclasses.replace(clean)
+                if severity:
+                    rng = np.random.default_rng([chosen["seed"], *case.encode(), *artefact.encode()])
+                    spoilt.volume = augment.ARTEFACTS[artefact](clean.volume, severity, rng)
+                maps = uncertainty.monte_carlo(mc, spoilt.volume, chosen["passes"])
+                flair = spoilt.volume[..., 1]
+                error = errormaps.error_map(rec, flair / 255, maps.mask)
+                row = {"artefact": artefact, "severity": severity, **scores.row(spoilt, maps, error)}
+                for pair, net in nets.items():
+                    pairs = {"flair": flair, "uncertainty": maps.entropy, "error": error}
+                    given = regression.pair(pair, maps.mean, **pairs) if pair != "bounded" else regression.mask_pair(maps.mask, flair)
+                    row[f"predicted_dice_{pair}"] = regression.predict_dice(net, given)
+                found.append(row)
+            _write_json(found, known)
+        rows += json.loads(known.read_text())
+    _write_table(pd.DataFrame(rows).assign(fold=fold), Path(run) / "stress.csv")
+
+
 def gather(run) -> None:
     """Put the folds that are finished together, with a manifest of how they were made."""
     run = Path(run)
@@ -407,7 +451,7 @@ def _progress(items, what, total=None):
 
 
 def main(arguments=None) -> None:
-    stages = {f.__name__: f for f in (segment, reconstruct, judge, regress, predict, gather)}
+    stages = {f.__name__: f for f in (segment, reconstruct, judge, regress, predict, stress, gather)}
     parser = argparse.ArgumentParser(prog="python -m wmhqc.experiment", description="One stage of the experiment.")
     parser.add_argument("stage", choices=stages)
     parser.add_argument("run")

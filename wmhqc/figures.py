@@ -434,6 +434,45 @@ def _folded(words: list[str]) -> list[str]:
 # --- training ------------------------------------------------------------------------------
 
 
+def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
+    """Means over cases against the severity of an artefact, one panel for each artefact.
+
+    Parameters
+    ----------
+    table : DataFrame
+        artefact ("none" for the scans as they are), severity, and the columns that are asked for.
+    columns : mapping
+        Column -> label; all on the scale of a Dice, 0 to 1. The first is drawn thick.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    clean = table[table["severity"] == 0]
+    artefacts = [name for name in table["artefact"].unique() if name != "none"]
+    if not artefacts or clean.empty:
+        raise ValueError("expected rows of at least one artefact, and of the scans as they are (severity 0)")
+    rows = -(-len(artefacts) // 3)
+    figure, axes = plt.subplots(rows, 3, sharex=True, sharey=True, squeeze=False, layout="constrained",
+                                facecolor="white", figsize=(10, 3 * rows + 0.6))
+    for axis in axes.flat[len(artefacts):]:
+        axis.remove()
+    for axis, artefact in zip(axes.flat, artefacts):
+        part = pd.concat([clean, table[table["artefact"] == artefact]])
+        means = part.groupby("severity")[list(columns)].mean()
+        for i, (column, label) in enumerate(columns.items()):
+            axis.plot(means.index, means[column], color="black" if i == 0 else COLOURS[i - 1], label=label,
+                      linewidth=3 if i == 0 else 1.6, marker="os^Dv"[i % 5], markersize=5)
+        axis.set(title=artefact.replace("_", " "), ylim=(0, 1), xlabel="severity")
+        axis.grid(alpha=0.3)
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    plt.close(figure)
+    return figure
+
+
 def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss"):
     """Training and validation loss by epoch, one panel for each history.
 

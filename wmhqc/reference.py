@@ -16,7 +16,7 @@ import pandas as pd
 
 FILES = (
     "cases.csv", "cohort.csv", "folds.csv", "histories.csv", "manifest.json", "reliability.csv", "scans.csv", "seen.csv",
-    "settings.json",
+    "settings.json", "stress.csv",
 )  # fmt: skip
 #: Fold whose networks are shipped.
 FOLD = 0
@@ -66,7 +66,7 @@ def cases(part: str | None = None) -> pd.DataFrame:
 
 
 def table(name: str) -> pd.DataFrame:
-    """Another table of the run: "histories", "folds", "seen", "reliability" or "scans"."""
+    """Another table of the run: "histories", "folds", "seen", "reliability", "scans" or "stress"."""
     return pd.read_csv(folder() / f"{name}.csv")
 
 

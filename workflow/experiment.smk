@@ -38,6 +38,7 @@ localrules:
 rule gather:
     input:
         expand(f"{OUT}/cases.csv", fold=FOLDS),
+        RUN / "stress.csv",
     output:
         RUN / "manifest.json",
     run:
@@ -110,3 +111,12 @@ rule predict:
         f"{OUT}/reliability.csv",
     shell:
         ONE + " predict {RUN:q} {wildcards.fold}"
+
+
+rule stress:
+    input:
+        f"{RUN}/fold_{FOLDS[0]}/cases.csv",
+    output:
+        RUN / "stress.csv",
+    shell:
+        ONE + " stress {RUN:q} {FOLDS[0]}"
