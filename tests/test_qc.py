@@ -146,6 +146,18 @@ def test_find_reads_a_bids_data_set(scan, tmp_path):
     ]
 
 
+def test_masks_of_other_programs_are_found_beside_the_scan(scan, tmp_path):
+    folder = tmp_path / "scans" / "pred"
+    folder.mkdir()
+    for name in ("sub-a_pred-LPA.nii.gz", "sub-a_pred-BIANCA.nii.gz", "sub-a_prob-LPA.nii.gz", "sub-b_pred-LPA.nii.gz"):
+        shutil.copy(scan["lesion"], folder / name)
+    found = qc.other_masks(pd.DataFrame([scan]))
+    assert found["program"].tolist() == ["BIANCA", "LPA"] and (found["case"] == "sub-a").all()
+    assert found["segmentation"].tolist() == [str(folder / f"sub-a_pred-{p}.nii.gz") for p in ("BIANCA", "LPA")]
+    none = qc.other_masks(pd.DataFrame([scan | {"flair": str(tmp_path / "elsewhere" / "F.nii.gz")}]))
+    assert none.empty and {"segmentation", "program"} <= set(none)
+
+
 def test_find_fills_templates(scan, tmp_path):
     folder = tmp_path / "scans"
     table = qc.find(folder, {"segmentation": "{folder}/{case}_lesion.nii.gz"})

@@ -300,6 +300,22 @@ def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
     return table
 
 
+def other_masks(patients: pd.DataFrame) -> pd.DataFrame:
+    """Masks that other programs drew, where they lie beside a scan as pred/<case>_pred-<program>.nii.gz.
+
+    Returns
+    -------
+    DataFrame
+        The row of the patient once for each mask, with the columns segmentation and program.
+    """
+    rows = []
+    for row in patients.to_dict("records"):
+        for mask in sorted((Path(row["flair"]).parent / "pred").glob(f"{row['case']}_pred-*.nii*")):
+            program = mask.name.removeprefix(f"{row['case']}_pred-").split(".")[0]
+            rows.append(row | {"segmentation": str(mask), "program": program})
+    return pd.DataFrame(rows, columns=[*patients.columns, "segmentation", "program"])
+
+
 def _bids(source: Path) -> pd.DataFrame:
     """The FLAIR scans of a BIDS data set, without its derivatives."""
     rows = []
