@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
+import pandas as pd
 
 
 def main(description: str, ways: dict[str, Callable], reference: str, **options: int) -> None:
@@ -40,16 +41,21 @@ def main(description: str, ways: dict[str, Callable], reference: str, **options:
     given = {name: getattr(arguments, name) for name in options}
     if arguments.way:
         print(json.dumps(_measure(ways[arguments.way], given)))
-        return
-    found = {way: [] for way in ways}
-    for _ in range(arguments.rounds):
-        for way in list(found):
-            result = _run(way, given)
-            if result is None:
-                del found[way]
+    else:
+        _print(measure(sys.argv[0], list(ways), given, arguments.rounds), reference)
+
+
+def measure(script: str, ways: list[str], given: dict, rounds: int) -> pd.DataFrame:
+    """Run ways of a benchmark in turns; one row for each way and round: `given`, seconds, peak gigabyte."""
+    rows = []
+    for turn in range(rounds):
+        for way in ways:
+            result = _run(script, way, given)
+            if "missing" in result:
+                print(f"{way}: left out ({result['missing']})")
             else:
-                found[way].append(result)
-    _print(found, reference, {**given, "rounds": arguments.rounds})
+                rows.append({"way": way, **given, "round": turn, **result})
+    return pd.DataFrame(rows)
 
 
 def _measure(way, given):
@@ -65,24 +71,19 @@ def _measure(way, given):
     return {"seconds": seconds, "gigabyte": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
-def _run(way, given):
-    command = [sys.executable, sys.argv[0], "--way", way]
+def _run(script, way, given):
+    command = [sys.executable, script, "--way", way]
     for name, value in given.items():
         command += [f"--{name}", str(value)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    result = json.loads(output.splitlines()[-1])
-    if "missing" in result:
-        print(f"{way}: left out ({result['missing']})")
-        return None
-    return result
+    # TensorFlow leaves oneDNN off on AMD processors
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    return json.loads(output.splitlines()[-1])
 
 
-def _print(found, reference, given):
-    median = {way: np.median([run["seconds"] for run in runs]) for way, runs in found.items()}
-    print(", ".join(f"{name} {value}" for name, value in given.items()))
-    print(f"{'way':12}{'seconds (min - max)':>26}{f'x {reference}':>12}{'peak GB':>9}")
-    for way, runs in found.items():
-        seconds = [run["seconds"] for run in runs]
-        spread = f"{median[way]:.2f} ({min(seconds):.2f} - {max(seconds):.2f})"
-        peak = max(run["gigabyte"] for run in runs)
-        print(f"{way:12}{spread:>26}{median[way] / median[reference]:>12.2f}{peak:>9.2f}")
+def _print(rows, reference):
+    groups = rows.groupby("way", sort=False)
+    table = groups["seconds"].agg(["median", "min", "max"])
+    table[f"x {reference}"] = table["median"] / table.loc[reference, "median"]
+    table["peak GB"] = groups["gigabyte"].max()
+    print(table.round(2).to_string())

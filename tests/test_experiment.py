@@ -124,6 +124,27 @@ def test_a_release_loads_and_judges(run, tmp_path, monkeypatch):
         reference.cases("train")
 
 
+def test_a_run_starts_from_the_networks_of_another(run, tmp_path):
+    new = synthetic.make_cohort(tmp_path / "cohort", 12, seed=1, jobs=2, progress=False, voxel=(4, 4, 4))
+    new["case"] += "new"
+    start = {"epochs": 1, "steps": 1, "learning_rate": 0.0}
+    experiment.start(tmp_path / "run", new, TINY | {"start_from": str(run), "mc_unet": start, "rec_unet": start})
+    for name, model in {"mc_unet-main": experiment.segment, "rec_unet": experiment.reconstruct}.items():
+        model(tmp_path / "run", 0)
+        before, after = (experiment.network(folder, 0, name).get_weights() for folder in (run, tmp_path / "run"))
+        assert all(np.array_equal(a, b) for a, b in zip(before, after)), "a learning rate of 0 leaves them as they were"
+
+
+def test_networks_that_may_know_the_cases_or_do_not_fit_are_no_start(cases, run, tmp_path):
+    with pytest.raises(ValueError, match="12 cases are those of"):
+        experiment.start(tmp_path / "a", cases, TINY | {"start_from": str(run)})
+    with pytest.raises(ValueError, match="have size 16, this run has 32"):
+        experiment.start(tmp_path / "a", cases, TINY | {"start_from": str(run), "size": 32})
+    with pytest.raises(ValueError, match="have size 64"):
+        experiment.start(tmp_path / "a", cases, TINY | {"start_from": "reference"})
+    assert not (tmp_path / "a").exists()
+
+
 def test_bad_input_is_refused_before_any_work(cases, run, tmp_path):
     with pytest.raises(ValueError, match="unknown settings epochs"):
         experiment.start(tmp_path / "a", cases, {"epochs": 3})

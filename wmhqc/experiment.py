@@ -11,8 +11,8 @@ they do not depend on each other:
     run/fold_0/maps/<case>.npz, maps.csv        `judge`: maps and scores of every case
     run/fold_0/reg_net_image/                   `regress`: also uncertainty, error, bounded
     run/fold_0/cases.csv                        `predict`
-    run/stress.csv                              `stress`: scans spoilt on purpose
-    run/cases.csv, manifest.json                `gather`
+    run/fold_0/stress.csv                       `stress`: scans spoilt on purpose
+    run/cases.csv, stress.csv, manifest.json    `gather`
 
 No network judges a case that it has seen. A fold's test and validation cases are judged by
 networks trained on its training cases, `main`; a training case by the inner network that was
@@ -58,6 +58,7 @@ SETTINGS = {
     "augmentation": "train_augment",
     "initializer": "he_normal",
     "slopes": "channel",
+    "start_from": None,  # "reference", or the folder of a run whose U-nets are to be fine-tuned on this cohort
     "mc_unet": {"epochs": 12, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
     "inner": {"epochs": 7, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
     "rec_unet": {"epochs": 7, "steps": 30, "learning_rate": 0.003, "schedule": "cosine"},
@@ -70,7 +71,7 @@ def settings(run) -> dict:
     path = Path(run) / "settings.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; `start` the run first")
-    return json.loads(path.read_text())
+    return SETTINGS | json.loads(path.read_text())  # a setting that is newer than the run has its default
 
 
 def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataFrame | None = None) -> None:
@@ -90,7 +91,8 @@ def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataF
     Raises
     ------
     wmhqc.cohort.CohortError, ValueError
-        A scan cannot be used; a setting is unknown; the run was started with other settings.
+        A scan cannot be used; a setting is unknown; the run was started with other settings; the networks to
+        `start_from` are of another size, or may have learnt from cases of this cohort.
     """
     from wmhqc.qc import scan_features
 
@@ -99,6 +101,8 @@ def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataF
         raise ValueError(f"{run} was started with other settings ({run}/settings.json); choose another folder")
     table, _ = cohort.check(table)
     folds = training.folds(table, chosen["folds"], len(MEMBERS) - 1, chosen["seed"]) if folds is None else folds
+    if chosen["start_from"]:
+        _refuse_unfit_start(chosen, table)
     unknown = set(table["case"]) ^ set(folds["case"])
     if unknown:
         raise ValueError(f"cohort and folds differ in the cases {', '.join(sorted(unknown)[:5])}")
@@ -141,7 +145,7 @@ def segment(run, fold: int, member: str = "main"):
     change = getattr(augment, chosen["augmentation"])
     return _train(
         run, fold, f"mc_unet-{member}", teachers(run, fold, member),
-        lambda: networks.mc_unet(chosen["size"], slopes=chosen["slopes"], initializer=chosen["initializer"]),
+        lambda: _begin(chosen, networks.mc_unet, "mc_unet-main"),
         lambda case, rng: training.segmentation_example(_load(run, case), change, rng),
         lambda case: [training.segmentation_example(_load(run, case))],
         losses.two_class_dice_loss, chosen["mc_unet" if member == "main" else "inner"],
@@ -155,7 +159,7 @@ def reconstruct(run, fold: int):
     chosen = settings(run)
     return _train(
         run, fold, "rec_unet", teachers(run, fold),
-        lambda: networks.rec_unet(chosen["size"], slopes=chosen["slopes"], initializer=chosen["initializer"]),
+        lambda: _begin(chosen, networks.rec_unet, "rec_unet"),
         lambda case, rng: training.reconstruction_example(_load(run, case), _move, rng),
         lambda case: [training.reconstruction_example(_load(run, case))],
         losses.ssim_loss, chosen["rec_unet"],
@@ -215,6 +219,33 @@ def _train(run, fold, name, cases, build, example, validation, loss, options):
         seed=settings(run)["seed"],
         **options,
     )
+
+
+def _begin(chosen, build, name):
+    """A new U-net, or one with the weights of the run to start from."""
+    model = build(chosen["size"], slopes=chosen["slopes"], initializer=chosen["initializer"])
+    if chosen["start_from"]:
+        model.load_weights(_source(chosen) / "fold_0" / name / training.BEST)
+    return model
+
+
+def _source(chosen) -> Path:
+    from wmhqc import reference
+
+    return reference.folder() if chosen["start_from"] == "reference" else Path(chosen["start_from"])
+
+
+def _refuse_unfit_start(chosen, table) -> None:
+    source = _source(chosen)
+    before = settings(source)
+    for name in ("size", "slopes"):
+        if before[name] != chosen[name]:
+            raise ValueError(f"start_from: the networks of {source} have {name} {before[name]}, this run has {chosen[name]}")
+    # its inner networks and folds are not followed here: any case of that run may have been a teacher
+    known = set(table["case"]) & set(pd.read_csv(source / "cohort.csv")["case"])
+    if known:
+        raise ValueError(f"start_from: {len(known)} cases are those of {source} ({', '.join(sorted(known)[:3])} ...); "
+                         "networks that may have learnt from them cannot be tested on them")  # fmt: skip
 
 
 def network(run, fold: int, name: str):
@@ -304,7 +335,7 @@ def predict(run, fold: int) -> None:
 def stress(run, fold: int = 0, cases: int = 6) -> None:
     """Spoil test cases by artefacts of growing severity, and judge each: does trust fall as the Dice does?
 
-    Writes `stress.csv`, one row for each case, artefact and severity (0: the scan as it is), with all
+    Writes the fold's `stress.csv`, one row for each case, artefact and severity (0: the scan as it is), with all
     scores that need no other samples. T1 and FLAIR are spoilt, the manual mask stays.
     """
     from wmhqc import augment, errormaps, regression, scores, uncertainty
@@ -337,7 +368,7 @@ def stress(run, fold: int = 0, cases: int = 6) -> None:
                 found.append(row)
             _write_json(found, known)
         rows += json.loads(known.read_text())
-    _write_table(pd.DataFrame(rows).assign(fold=fold), Path(run) / "stress.csv")
+    _write_table(pd.DataFrame(rows).assign(fold=fold), _fold(run, fold) / "stress.csv")
 
 
 def gather(run) -> None:
@@ -346,8 +377,10 @@ def gather(run) -> None:
     done = sorted(int(path.parent.name.removeprefix("fold_")) for path in run.glob("fold_*/cases.csv"))
     if not done:
         raise FileNotFoundError(f"{run} has no finished fold (fold_*/cases.csv)")
-    for name in ("cases.csv", "reliability.csv"):
-        _write_table(pd.concat(pd.read_csv(_fold(run, fold) / name) for fold in done), run / name)
+    for name in ("cases.csv", "reliability.csv", "stress.csv"):
+        tables = [pd.read_csv(path) for fold in done if (path := _fold(run, fold) / name).exists()]
+        if tables:
+            _write_table(pd.concat(tables), run / name)
     histories, seen = [], []
     for fold in done:
         for path in sorted(_fold(run, fold).glob("*/history.csv")):

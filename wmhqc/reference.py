@@ -12,7 +12,10 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from wmhqc.files import replacing
 
 FILES = (
     "cases.csv", "cohort.csv", "folds.csv", "histories.csv", "manifest.json", "reliability.csv", "scans.csv", "seen.csv",
@@ -66,7 +69,7 @@ def cases(part: str | None = None) -> pd.DataFrame:
 
 
 def table(name: str) -> pd.DataFrame:
-    """Another table of the run: "histories", "folds", "seen", "reliability", "scans" or "stress"."""
+    """Another table of the run: "cohort", "histories", "folds", "seen", "reliability", "scans" or "stress"."""
     return pd.read_csv(folder() / f"{name}.csv")
 
 
@@ -78,6 +81,63 @@ def network(name: str, member: str = "main"):
     from wmhqc import experiment
 
     return experiment.network(folder(), FOLD, f"{name}-{member}" if name == "mc_unet" else name)
+
+
+def members(cohort: pd.DataFrame) -> pd.Series:
+    """Which of the shipped networks segments each case of a cohort without having seen it.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `case`, `synthetic` and `lesion_ml`.
+
+    Returns
+    -------
+    Series of str
+        "mc_unet", or for a case that taught it the inner network that did without, "inner0" or "inner1".
+
+    Raises
+    ------
+    ValueError
+        A synthetic case is not the one of the reference run, so nobody knows whether it was seen.
+    """
+    made = cohort[cohort["synthetic"].astype(bool)].set_index("case")["lesion_ml"]
+    known = table("cohort").set_index("case")["lesion_ml"].reindex(made.index)
+    other = made.index[~np.isclose(made, known, rtol=1e-4)]
+    if len(other):
+        raise ValueError(
+            f"{len(other)} synthetic cases are not those of the reference run ({', '.join(other[:3])} ...): make the "
+            "cohort with cases=105 and seed=0 in chapter 'The data', or set train=True"
+        )
+    column = table("folds").set_index("case")[f"fold_{FOLD}"]
+    return cohort["case"].map(column.where(column.str.startswith("inner"))).fillna("mc_unet")
+
+
+def lend(into, *names: str) -> None:
+    """Copy trained networks to where the chapters look for those that they trained themselves.
+
+    Parameters
+    ----------
+    into : path
+        Folder that gets `<name>/best.weights.h5`.
+    names : str
+        "mc_unet", "inner0", "inner1", "rec_unet", "reg_net_image" ...
+    """
+    from wmhqc import training
+
+    for name in names:
+        stored = {"mc_unet": "mc_unet-main", "inner0": "mc_unet-inner0", "inner1": "mc_unet-inner1"}.get(name, name)
+        with replacing(Path(into) / name / training.BEST) as partial:
+            shutil.copyfile(folder() / f"fold_{FOLD}" / stored / training.BEST, partial)
+
+
+def with_all_folds(judged: pd.DataFrame) -> pd.DataFrame:
+    """A table of cases whose synthetic ones are replaced by the reference run's, of all its folds.
+
+    The real patients stay; they were judged by the networks of one fold.
+    """
+    real = judged[~judged["synthetic"].astype(bool)]
+    return pd.concat([cases().assign(synthetic=True), real], ignore_index=True)
 
 
 @lru_cache

@@ -30,8 +30,8 @@ Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 def split(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Assign each case to train, validation or test in the paper's ratio 68 : 16 : 21.
 
-    Stratified by site, so that each part has cases of every scanner; the paper's validation
-    sets came from two databases only.
+    It is the first of the five `folds`. Stratified by site, so that each part has cases of every
+    scanner; the paper's validation sets came from two databases only.
 
     Parameters
     ----------
@@ -45,16 +45,7 @@ def split(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     """
     if len(table) < 5:
         raise ValueError(f"at least 5 cases are needed for a split, got {len(table)}")
-    order = _by_site(table, seed)
-    total = sum(SPLIT.values())
-    test = max(1, round(len(table) * SPLIT["test"] / total))
-    validation = max(1, round(len(table) * SPLIT["validation"] / total))
-    # every k-th case of a list sorted by site is a stratified choice
-    parts = pd.Series("train", index=order)
-    parts.iloc[_every(len(order), test)] = "test"
-    rest = parts.index[parts == "train"]
-    parts.loc[rest[_every(len(rest), validation)]] = "validation"
-    return parts.reindex(table.index)
+    return folds(table, inner=1, seed=seed)["fold_0"].replace("inner0", "train")
 
 
 def inner_folds(table: pd.DataFrame, folds: int = 2, seed: int = 0) -> pd.Series:
@@ -80,7 +71,7 @@ def folds(table: pd.DataFrame, count: int = 5, inner: int = 2, seed: int = 0) ->
     table : DataFrame
         A cohort with columns `case` and `site`.
     count, inner : int
-        Folds, and inner folds of each; at least 2.
+        Folds, at least 2, and inner folds of each.
 
     Returns
     -------

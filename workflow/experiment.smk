@@ -38,7 +38,7 @@ localrules:
 rule gather:
     input:
         expand(f"{OUT}/cases.csv", fold=FOLDS),
-        RUN / "stress.csv",
+        f"{RUN}/fold_{FOLDS[0]}/stress.csv",
     output:
         RUN / "manifest.json",
     run:
@@ -115,8 +115,8 @@ rule predict:
 
 rule stress:
     input:
-        f"{RUN}/fold_{FOLDS[0]}/cases.csv",
+        f"{OUT}/cases.csv",
     output:
-        RUN / "stress.csv",
+        f"{OUT}/stress.csv",
     shell:
-        ONE + " stress {RUN:q} {FOLDS[0]}"
+        ONE + " stress {RUN:q} {wildcards.fold}"
