@@ -38,19 +38,6 @@ PLAN = [
 ]
 
 
-def multiplications(model) -> int:
-    """Multiply-adds of the convolutions of a network in its plain form, for one volume."""
-    import keras
-
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)):
-            # each kernel number meets each voxel of the grid that it slides over, once
-            grid = layer.input if isinstance(layer, keras.layers.Conv3DTranspose) else layer.output
-            total += int(np.prod(layer.kernel.shape)) * int(np.prod(grid.shape[1:4]))
-    return total
-
-
 def peak(seconds: float = 3) -> float:
     """Multiply-adds a second (10⁹) that this machine does in its favourite work, a large matrix product."""
     import keras
@@ -81,7 +68,7 @@ def machine() -> dict:
         "processor": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "peak_gmac_per_s": [round(peak(), 1) for _ in range(3)],
-        "gmac": {str(size): round(multiplications(networks.mc_unet(size, form="plain")) / 1e9, 2) for size in (32, 64, 96, 128)},
+        "gmac": {str(size): round(sum(networks.multiplications(networks.mc_unet(size, form="plain")).values()) / 1e9, 2) for size in (32, 64, 96, 128)},
         "versions": versions,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),

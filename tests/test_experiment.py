@@ -1,6 +1,7 @@
 """The experiment at the smallest size: who has seen whom, going on after a stop, what is refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from wmhqc import experiment, reference, scores, synthetic, training
 
@@ -163,11 +165,18 @@ def test_bad_input_is_refused_before_any_work(cases, run, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_the_workflow_plans_all_networks_of_all_folds(tmp_path):
+@pytest.mark.parametrize("profile", [[], ["--profile", "workflow/slurm", "--executor", "local"]], ids=["here", "cluster"])
+def test_the_workflow_plans_all_networks_of_all_folds(tmp_path, profile):
     command = [Path(sys.executable).with_name("snakemake"), "-s", "workflow/experiment.smk", "--dry-run", "--cores", "2"]
     plan = subprocess.run(
-        [*command, "--nolock", "--config", f"run={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True
+        [*command, *profile, "--nolock", "--config", f"run={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True
     )
     assert plan.returncode == 0, plan.stdout + plan.stderr
     counts = dict(line.split() for line in (plan.stdout + plan.stderr).splitlines() if len(line.split()) == 2)
     assert [counts[rule] for rule in ("segment", "reconstruct", "judge", "regress", "predict")] == ["15", "5", "5", "20", "5"]
+
+
+def test_the_cluster_profile_names_rules_that_there_are():
+    profile = yaml.safe_load((ROOT / "workflow" / "slurm" / "config.yaml").read_text())
+    rules = set(re.findall(r"^rule (\w+):", (ROOT / "workflow" / "experiment.smk").read_text(), re.M))
+    assert set(profile["set-resources"]) <= rules

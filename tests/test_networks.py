@@ -32,6 +32,13 @@ def test_parameter_counts_of_the_paper(network, parameters):
     assert network(128).count_params() == parameters
 
 
+def test_multiplications_are_those_of_the_convolutions():
+    work = networks.multiplications(networks.mc_unet(128, form="plain"))
+    assert sum(work.values()) == pytest.approx(17.0e9, rel=0.005)
+    assert work["stem"] == 27 * 2 * 8 * 128**3, "a 3x3x3 kernel, 2 channels to 8, at every voxel"
+    assert work["up8_double"] == 8 * 8 * 64**3 == work["up8_narrow"] // 2, "no work on the zeros in between"
+
+
 def test_outputs_are_probabilities(model, volume):
     out = np.asarray(model(volume))
     assert out.shape == (1, SIZE, SIZE, SIZE, 2)

@@ -26,6 +26,7 @@ TITLES = {
     "published": "The published numbers",
     "which_score": "Which score should you trust?",
     "your_scan": "Your own scan",
+    "speed": "How fast is it, and why",
     "literature": "What others found",
 }
 
