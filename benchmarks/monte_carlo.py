@@ -1,10 +1,11 @@
-"""Twenty Monte Carlo passes of MC U-net, four ways, side by side.
+"""Twenty Monte Carlo passes of MC U-net, five ways, side by side.
 
     python benchmarks/monte_carlo.py [--size 128] [--passes 20] [--rounds 3]
 
 predict  one call of `model.predict` a pass, on the paper's layers
 loop     one call of a compiled function a pass, on the paper's layers
 engine   `wmhqc.uncertainty.monte_carlo`
+jax      the engine under Keras' JAX backend, left out where JAX is not installed
 torch    the paper's layers in PyTorch, left out where it is not installed
 """
 
@@ -62,6 +63,15 @@ def torch(size, passes):
     return run
 
 
+def jax(size, passes):
+    import os
+
+    import jax  # noqa: F401
+
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    return engine(size, passes)
+
+
 if __name__ == "__main__":
-    ways = {"predict": predict, "loop": loop, "engine": engine, "torch": torch}
+    ways = {"predict": predict, "loop": loop, "engine": engine, "torch": torch, "jax": jax}
     main(__doc__, ways, reference="engine", size=128, passes=20)

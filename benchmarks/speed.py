@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--out wmhqc/data/speed] [--rounds 3]
 
-Writes measured.csv, one row for each way and round, and machine.json.  What is already in
+Writes measured.csv, one row for each way and round, profile.csv, no_loss.csv and machine.json.  What is already in
 measured.csv is not measured again, so a run that was cut off goes on.  PyTorch and SimpleITK are
 measured where they are installed.  Takes about half an hour on 2 cores; leave the machine alone
 meanwhile.
@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import no_loss
 import pandas as pd
 import preparation
 from side_by_side import measure
+from where_time_goes import profile
 
 HERE = Path(__file__).parent
 ALL = ["predict", "loop", "engine", "torch"]
@@ -35,6 +37,8 @@ PLAN = [
     ("monte_carlo", ["engine"], {"size": 96, "passes": 20}),
     ("training_step", ["plain", "fast", "torch"], {"size": 64, "steps": 5}),
     ("training_step", ["plain", "fast", "torch"], {"size": 128, "steps": 3}),
+    ("monte_carlo", ["jax"], {"size": 64, "passes": 20}),
+    ("training_step", ["jax"], {"size": 64, "steps": 5}),
 ]
 
 
@@ -94,6 +98,10 @@ def main() -> None:
             rows = measure(str(HERE / f"{benchmark}.py"), left, options, given.rounds).assign(benchmark=benchmark)
             known = pd.concat([known, rows])
             known.to_csv(file, index=False)
+    if not (given.out / "no_loss.csv").exists():
+        no_loss.compare().to_csv(given.out / "no_loss.csv", index=False)
+    if not (given.out / "profile.csv").exists():
+        profile().to_csv(given.out / "profile.csv", index=False)
     if "preparation" not in set(known["benchmark"]):
         rows = preparation.table([64, 128], given.rounds)
         pd.concat([known, rows.assign(benchmark="preparation")]).to_csv(file, index=False)

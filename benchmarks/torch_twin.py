@@ -33,7 +33,7 @@ class Down(nn.Module):
 class Up(nn.Module):
     def __init__(self, before, channels):
         super().__init__()
-        self.double = nn.Sequential(
+        self.doubled = nn.Sequential(
             nn.Conv3d(before, channels, 1), norm_prelu(channels),
             nn.ConvTranspose3d(channels, channels, 1, stride=2, output_padding=1), norm_prelu(channels),
         )  # fmt: skip
@@ -42,7 +42,7 @@ class Up(nn.Module):
         )
 
     def forward(self, x, skip):
-        return self.join(torch.cat([self.double(x), skip], 1))
+        return self.join(torch.cat([self.doubled(x), skip], 1))
 
 
 class Twin(nn.Module):

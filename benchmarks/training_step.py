@@ -1,9 +1,10 @@
-"""Training steps of MC U-net, batch 1, three ways, side by side.
+"""Training steps of MC U-net, batch 1, four ways, side by side.
 
     python benchmarks/training_step.py [--size 128] [--steps 5] [--rounds 3]
 
 plain  the paper's layers in Keras, TensorFlow backend
 fast   `wmhqc.networks.mc_unet` as it is
+jax    the same under Keras' JAX backend, left out where JAX is not installed
 torch  the paper's layers in PyTorch, left out where it is not installed
 """
 
@@ -56,5 +57,14 @@ def torch(size, steps):
     return lambda: [step() for _ in range(steps)]
 
 
+def jax(size, steps):
+    import os
+
+    import jax  # noqa: F401
+
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    return keras_steps("fast", size, steps)
+
+
 if __name__ == "__main__":
-    main(__doc__, {"plain": plain, "fast": fast, "torch": torch}, reference="fast", size=128, steps=5)
+    main(__doc__, {"plain": plain, "fast": fast, "torch": torch, "jax": jax}, reference="fast", size=128, steps=5)

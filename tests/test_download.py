@@ -359,6 +359,21 @@ def test_real_patients(tmp_path, release, monkeypatch):
     assert table.empty and "no connection" in message and isinstance(table, pd.DataFrame)
 
 
+def test_odd_scans_are_found_beside_the_patients(tmp_path, monkeypatch):
+    monkeypatch.setenv("WMHQC_SHARED", str(tmp_path))
+    assert download.odd_scans().empty
+    (tmp_path / "data" / "real").mkdir(parents=True)
+    assert download.odd_scans().empty
+    for kind, case in {"ood": "sub-tumour", "wholehead": "sub-head_ses-1"}.items():
+        for image in ("T1w", "FLAIR", "brainmask")[: 2 if kind == "ood" else 3]:
+            path = tmp_path / "data" / kind / case.split("_")[0] / f"{case}_{image}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    table = download.odd_scans().set_index("case")
+    assert list(table.index) == ["sub-tumour", "sub-head_ses-1"]
+    assert table["brainmask"].map(bool).tolist() == [False, True]
+
+
 def test_public_files(shared, tmp_path, monkeypatch):
     """The real manifest against real files of the release; the prepared copies are the same patients."""
     monkeypatch.undo()

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import yaml
 
-from wmhqc import experiment, reference, scores, synthetic, training
+from wmhqc import cohort, experiment, reference, scores, synthetic, training
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
@@ -145,6 +146,30 @@ def test_networks_that_may_know_the_cases_or_do_not_fit_are_no_start(cases, run,
     with pytest.raises(ValueError, match="have size 64"):
         experiment.start(tmp_path / "a", cases, TINY | {"start_from": "reference"})
     assert not (tmp_path / "a").exists()
+
+
+def test_chapters_go_on_with_a_released_run(run, tmp_path, monkeypatch):
+    """What the default book does, `train = False`, at the smallest size: networks and results of a released run."""
+    reference.release(run, tmp_path / "released")
+    monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path / "released"))
+    table, part = cohort.read_csv(run / "cohort.csv"), experiment.parts(run, 0)
+    table["split"] = table["case"].map(part.where(~part.str.startswith("inner"), "train"))
+    (tmp_path / "runs" / "cpu" / "data").mkdir(parents=True)
+    cohort.write_csv(table, tmp_path / "runs" / "cpu" / "data" / "cohort.csv")
+    shutil.copytree(run / "prepared", tmp_path / "runs" / "cpu" / "data" / "prepared")
+    short = {"size": 16, "epochs": 1, "steps": 2}
+    chapters = {"training": short, "uncertainty": {"size": 16, "passes": 2}, "error_maps": short, "vs_thresholds": {},
+                "dice_regression": short}  # fmt: skip
+    for chapter, parameters in chapters.items():
+        source = str(ROOT / "book" / f"{chapter}.ipynb")
+        papermill.execute_notebook(source, None, parameters=parameters, kernel_name="python3", cwd=str(tmp_path), progress_bar=False)
+    results = tmp_path / "runs" / "cpu"
+    assert not list(results.glob("training/inner*/history.csv")), "the inner networks were lent, not trained"
+    rows = pd.read_csv(results / "dice_regression" / "cases.csv").set_index("case")
+    ours = pd.read_csv(run / "cases.csv").set_index("case").loc[lambda rows: rows["split"] == "test"]
+    assert set(rows.index) == set(table["case"])
+    # two passes instead of three, so near and not equal
+    np.testing.assert_allclose(rows.loc[ours.index, "predicted_dice_image"], ours["predicted_dice_image"], atol=0.05)
 
 
 def test_bad_input_is_refused_before_any_work(cases, run, tmp_path):

@@ -142,6 +142,22 @@ def test_kernels_differ_between_layers(model):
     assert not np.allclose(np.asarray(a).ravel()[:64], np.asarray(b).ravel()[:64])
 
 
+def test_half_precision_keeps_sums_and_outputs_in_full():
+    """The weights fit, the outputs are float32, and a deterministic network answers about the same."""
+    flair = np.random.default_rng(1).uniform(0, 1, (1, SIZE, SIZE, SIZE, 1)).astype("float32")
+    full = networks.rec_unet(SIZE)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half, segmenting, regression = networks.rec_unet(SIZE), networks.mc_unet(SIZE), networks.reg_net(SIZE)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.set_weights(full.get_weights())
+    assert half.get_layer("up8_doubling").compute_dtype == "bfloat16"
+    ours, theirs = (np.asarray(model(flair)) for model in (full, half))
+    assert theirs.dtype == np.float32 and np.abs(ours - theirs).mean() < 0.02 * max(1, np.abs(ours).max())
+    assert all(model.output.dtype == "float32" for model in (half, segmenting, regression))
+
+
 @pytest.mark.parametrize("network, size", [(networks.mc_unet, 20), (networks.reg_net, 24)])
 def test_size_must_fit(network, size):
     with pytest.raises(ValueError, match="multiple of"):

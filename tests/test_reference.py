@@ -84,7 +84,7 @@ def test_all_folds_take_the_place_of_the_synthetic_cases():
     judged = pd.DataFrame({"case": ["sub-a", "sub-real"], "synthetic": [True, False], "split": ["test", "real"]})
     both = reference.with_all_folds(judged)
     assert len(both) == len(reference.cases()) + 1 and both["case"].iloc[-1] == "sub-real"
-    assert both["synthetic"].sum() == len(reference.cases())
+    assert both["synthetic"].sum() == len(reference.cases()) == len(reference.with_all_folds())
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):

@@ -165,6 +165,22 @@ def real_patients(ms17: bool = True, progress: bool = True, timeout: float = 5) 
     return table, " ".join(messages)
 
 
+def odd_scans() -> pd.DataFrame:
+    """Real scans of another kind, where the folder of `real_patients` has them beside its own.
+
+    ``data/ood`` holds another disease, ``data/wholehead`` heads with their skull.
+
+    Returns
+    -------
+    DataFrame
+        Cohort table; perhaps empty.
+    """
+    folder = _shared()
+    beside = [folder.parent / kind for kind in ("ood", "wholehead")] if folder else []
+    tables = [cohort.from_folder(path) for path in beside if path.is_dir()]
+    return pd.concat(tables, ignore_index=True) if tables else _table(Path(), [])
+
+
 def _shared() -> Path | None:
     places = [Path.cwd().parent / "shared", Path(__file__).resolve().parents[2] / "shared"]
     if os.environ.get("WMHQC_SHARED"):

@@ -31,6 +31,7 @@ import importlib.metadata
 import json
 import platform
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ SETTINGS = {
     "augmentation": "train_augment",
     "initializer": "he_normal",
     "slopes": "channel",
+    "precision": "float32",  # or "mixed_bfloat16", for GPUs that have it
     "start_from": None,  # "reference", or the folder of a run whose U-nets are to be fine-tuned on this cohort
     "mc_unet": {"epochs": 12, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
     "inner": {"epochs": 7, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
@@ -210,15 +212,29 @@ def _train(run, fold, name, cases, build, example, validation, loss, options):
     folder.mkdir(parents=True, exist_ok=True)
     chooses = options["keep"] == "best" or options["patience"] is not None
     _write_json({"trained_on": cases, "chosen_on": judges if chooses else []}, folder / "seen.json")
-    return training.fit(
-        build,
-        lambda rng: example(rng.choice(cases), rng),
-        [pair for case in judges for pair in validation(case)],
-        folder,
-        loss=loss,
-        seed=settings(run)["seed"],
-        **options,
-    )
+    with _precision(settings(run)):
+        return training.fit(
+            build,
+            lambda rng: example(rng.choice(cases), rng),
+            [pair for case in judges for pair in validation(case)],
+            folder,
+            loss=loss,
+            seed=settings(run)["seed"],
+            **options,
+        )
+
+
+@contextmanager
+def _precision(chosen):
+    """Networks that are built meanwhile compute in the run's precision."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(chosen["precision"])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _begin(chosen, build, name):
@@ -254,10 +270,11 @@ def network(run, fold: int, name: str):
 
     chosen = settings(run)
     kind = name.split("-")[0]
-    if kind.startswith("reg_net"):
-        model = networks.reg_net(chosen["size"], "sigmoid" if kind.endswith("bounded") else "linear")
-    else:
-        model = getattr(networks, kind)(chosen["size"], slopes=chosen["slopes"])
+    with _precision(chosen):
+        if kind.startswith("reg_net"):
+            model = networks.reg_net(chosen["size"], "sigmoid" if kind.endswith("bounded") else "linear")
+        else:
+            model = getattr(networks, kind)(chosen["size"], slopes=chosen["slopes"])
     weights = _fold(run, fold) / name / training.BEST
     if not weights.exists():
         raise FileNotFoundError(f"{weights} does not exist; train {name} of fold {fold} first")

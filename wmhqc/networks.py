@@ -5,7 +5,8 @@ downsampling blocks, skips by concatenation, and segmentation heads at three sca
 added up.  The paper's Figure 4 shows all three; layer widths, order and constants are those
 of the authors' published code.
 
-Volumes are channel-last: `(batch, n, n, n, channels)`.
+Volumes are channel-last: `(batch, n, n, n, channels)`.  Under Keras' policy `mixed_bfloat16` means,
+variances and outputs stay in float32.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class InstanceNorm(layers.Layer):
         self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
 
     def call(self, x):
-        mean, variance = ops.moments(x, axes=(1, 2, 3), keepdims=True)
-        scale, shift = self.line(mean, variance)
+        # in float32 under every policy: sums over two million voxels
+        mean, variance = ops.moments(ops.cast(x, "float32"), axes=(1, 2, 3), keepdims=True)
+        scale, shift = self.line(ops.cast(mean, x.dtype), ops.cast(variance, x.dtype))
         return x * scale + shift
 
     def line(self, mean, variance):
@@ -104,11 +106,12 @@ class DoublingConv(layers.Layer):
         bias = self.double.bias
         value = ops.matmul(x, ops.transpose(self.double.kernel[0, 0, 0])) + bias
         # mean and variance over the large grid: one voxel in eight has a value, seven the bias
-        mean = (ops.mean(value, axis=(1, 2, 3), keepdims=True) + 7 * bias) / 8
+        exact, rest = ops.cast(value, "float32"), ops.cast(bias, "float32")
+        mean = (ops.mean(exact, axis=(1, 2, 3), keepdims=True) + 7 * rest) / 8
         variance = (
-            ops.mean((value - mean) ** 2, axis=(1, 2, 3), keepdims=True) + 7 * (bias - mean) ** 2
+            ops.mean((exact - mean) ** 2, axis=(1, 2, 3), keepdims=True) + 7 * (rest - mean) ** 2
         ) / 8
-        scale, shift = self.norm.line(mean, variance)
+        scale, shift = self.norm.line(ops.cast(mean, value.dtype), ops.cast(variance, value.dtype))
         constant = self.prelu(bias * scale + shift)
         sparse = self._convolve_sparse(self.prelu(value * scale + shift) - constant)
         return sparse + self._convolve_constant(constant, x.shape[1:4]) + self.conv.bias
@@ -116,7 +119,7 @@ class DoublingConv(layers.Layer):
     def _convolve_sparse(self, value):
         """3x3x3 convolution of a grid that holds `value` at even positions and zeros elsewhere."""
         taps = ops.reshape(self.conv.kernel, (27, -1))
-        kernel = ops.reshape(ops.matmul(_TAPS, taps), (2, 2, 2, 8, self.filters, self.filters))
+        kernel = ops.reshape(ops.matmul(ops.cast(_TAPS, taps.dtype), taps), (2, 2, 2, 8, self.filters, self.filters))
         kernel = ops.reshape(ops.moveaxis(kernel, 3, 4), (2, 2, 2, self.filters, 8 * self.filters))
         padded = ops.pad(value, ((0, 0), (0, 1), (0, 1), (0, 1), (0, 0)))
         y = ops.conv(padded, kernel, padding="valid")
@@ -190,7 +193,7 @@ def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal", for
     """
     unet = _UNet(size, slopes, initializer, form, MonteCarloDropout, heads=2)
     inputs = keras.Input((size, size, size, channels), name="t1_flair")
-    outputs = layers.Activation("softmax", name="probability")(unet(inputs, outputs=2))
+    outputs = layers.Activation("softmax", name="probability", dtype="float32")(unet(inputs, outputs=2))
     return keras.Model(inputs, outputs, name="mc_unet")
 
 
@@ -202,7 +205,7 @@ def rec_unet(size=128, slopes="channel", initializer="he_normal", form="fast"):
     """
     unet = _UNet(size, slopes, initializer, form, dropout=None, heads=3)
     inputs = keras.Input((size, size, size, 1), name="blanked_flair")
-    outputs = layers.Activation("relu", name="flair")(unet(inputs, outputs=1))
+    outputs = layers.Activation("relu", name="flair", dtype="float32")(unet(inputs, outputs=1))
     return keras.Model(inputs, outputs, name="rec_unet")
 
 
@@ -229,7 +232,7 @@ def reg_net(size=128, output="linear"):
         x = layers.LeakyReLU(0.3, name=f"leaky{filters}")(x)
         x = layers.MaxPooling3D(2, name=f"pool{filters}")(x)
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, layers.Dense(1, activation=output, name="dice")(x), name="reg_net")
+    return keras.Model(inputs, layers.Dense(1, activation=output, name="dice", dtype="float32")(x), name="reg_net")
 
 
 def copy_weights(source, target):

@@ -131,13 +131,15 @@ def lend(into, *names: str) -> None:
             shutil.copyfile(folder() / f"fold_{FOLD}" / stored / training.BEST, partial)
 
 
-def with_all_folds(judged: pd.DataFrame) -> pd.DataFrame:
+def with_all_folds(judged: pd.DataFrame | None = None) -> pd.DataFrame:
     """A table of cases whose synthetic ones are replaced by the reference run's, of all its folds.
 
-    The real patients stay; they were judged by the networks of one fold.
+    The real patients stay; they were judged by the networks of one fold. Without a table there are none.
     """
-    real = judged[~judged["synthetic"].astype(bool)]
-    return pd.concat([cases().assign(synthetic=True), real], ignore_index=True)
+    table = cases().assign(synthetic=True)
+    if judged is None:
+        return table
+    return pd.concat([table, judged[~judged["synthetic"].astype(bool)]], ignore_index=True)
 
 
 @lru_cache

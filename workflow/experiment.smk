@@ -1,9 +1,9 @@
 # The whole experiment: folds x networks, for any cohort table; see wmhqc/experiment.py.
 #
 #   snakemake -s workflow/experiment.smk --cores 2 --config run=runs/reference
-#   snakemake -s workflow/experiment.smk --executor slurm --jobs 20 --config run=... cohort=my.csv
+#   snakemake --profile workflow/slurm -s workflow/experiment.smk --config run=... cohort=my.csv
 #
-# (--executor slurm needs the package snakemake-executor-plugin-slurm.)  Further settings:
+# Further settings:
 #
 #   cohort=FILE.csv      a cohort table (wmhqc.cohort); without it the synthetic cohort is made
 #   cases=105            how many synthetic cases

@@ -1,0 +1,89 @@
+"""The chapters in an environment like Colab's: its versions, the built wheel, no repository.
+
+Takes half an hour and downloads packages, so it runs only where WMHQC_COLAB is set (once a week in
+the project's own workflow):
+
+    WMHQC_COLAB=1 python -m pytest tests/test_colab.py
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import papermill
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
+ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "your_scan", "speed", "literature")}
+ALONE["vs_thresholds"] = {"train": False}
+CHAIN = ("data", "training", "uncertainty", "error_maps", "vs_thresholds", "dice_regression")
+
+pytestmark = pytest.mark.skipif(not os.environ.get("WMHQC_COLAB"), reason="half an hour; set WMHQC_COLAB=1")
+
+
+def versions(python) -> dict:
+    found = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True)
+    return {row["name"].lower(): row["version"] for row in json.loads(found.stdout)}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """A fresh environment with Colab's versions, then the wheel: versions before and after."""
+    folder = tmp_path_factory.mktemp("colab")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "-r", ROOT / "tests" / "colab.txt"], check=True)
+    before = versions(python)
+    source = folder / "source"
+    shutil.copytree(ROOT / "wmhqc", source / "wmhqc", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", folder, source]
+    subprocess.run(wheel, check=True)
+    subprocess.run([*pip, *folder.glob("*.whl")], check=True)
+    kernel = folder / "jupyter" / "kernels" / "colab"
+    kernel.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "colab", "language": "python"}))
+    return folder, before, versions(python)
+
+
+def execute(machine, chapter, parameters, folder, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(machine[0] / "jupyter"))
+    for name in ("PYTHONPATH", "WMHQC_SHARED", "WMHQC_REFERENCE", "PLOTLY_RENDERER"):
+        monkeypatch.delenv(name, raising=False)
+    folder.mkdir(exist_ok=True)
+    return papermill.execute_notebook(
+        str(ROOT / "book" / f"{chapter}.ipynb"), None, parameters=parameters, kernel_name="colab", cwd=str(folder), progress_bar=False
+    )
+
+
+def test_the_package_changes_nothing_that_is_installed(machine):
+    _, before, after = machine
+    assert {name: after.get(name) for name in before} == before
+    assert "wmhqc" in after and "wmhqc" not in before
+
+
+@pytest.mark.parametrize("chapter", ALONE)
+def test_chapter_runs_alone_in_an_empty_folder(machine, tmp_path, monkeypatch, chapter):
+    done = execute(machine, chapter, ALONE[chapter], tmp_path / "content", monkeypatch)
+    assert all(cell.execution_count for cell in done.cells if cell.cell_type == "code" and cell.source.strip())
+
+
+def test_chapters_run_one_after_the_other_in_one_folder(machine, tmp_path, monkeypatch):
+    for chapter in CHAIN:
+        execute(machine, chapter, SETS["smoke"][chapter], tmp_path / "content", monkeypatch)
+    assert (tmp_path / "content" / "runs" / "cpu" / "dice_regression" / "cases.csv").is_file()
+
+
+@pytest.mark.parametrize("chapter", ["training", "dice_regression"])
+def test_chapter_that_needs_another_says_which(machine, tmp_path, monkeypatch, chapter):
+    with pytest.raises(papermill.PapermillExecutionError, match="run the chapter 'The data'"):
+        execute(machine, chapter, SETS["smoke"][chapter], tmp_path / "content", monkeypatch)
