@@ -125,6 +125,28 @@ def test_fast_and_plain_form_are_one_function(network, volume, monkeypatch):
     np.testing.assert_allclose(np.asarray(fast(x)), np.asarray(plain(x)), atol=1e-4)
 
 
+def test_fast_and_plain_form_learn_alike(volume):
+    """The same losses over 50 training steps from the same weights, with dropout off."""
+    from wmhqc import losses
+
+    plain, fast = (networks.mc_unet(SIZE, form=form) for form in ("plain", "fast"))
+    networks.copy_weights(plain, fast)
+    mask = (volume[..., 1:] > 230).astype("float32")
+    found = []
+    for model in (plain, fast):
+        for layer in model.layers:
+            if isinstance(layer, networks.MonteCarloDropout):
+                layer.rate = 0.0
+        model.compile(keras.optimizers.Adam(1e-3), losses.two_class_dice_loss, jit_compile=False)
+        steps = []
+        for _ in range(50):
+            model.reset_metrics()  # so that each loss is that of its own step
+            steps.append(float(model.train_on_batch(volume, mask)))
+        found.append(steps)
+    np.testing.assert_allclose(found[1], found[0], atol=0.01)
+    assert found[0][-1] < found[0][0] - 0.05
+
+
 def test_doubling_conv_equals_its_four_layers():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2, 4, 6, 8, 3)).astype("float32")

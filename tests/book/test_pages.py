@@ -9,7 +9,7 @@ import pytest
 from built import HTML, PAGES, need
 
 import browser
-from browser import check_page
+from browser import check_page, overflow
 from wmhqc import explore
 
 EXPLORERS = ["book/index.html", "book/vs_thresholds.html", "book/published.html"]
@@ -18,6 +18,48 @@ EXPLORERS = ["book/index.html", "book/vs_thresholds.html", "book/published.html"
 @pytest.mark.parametrize("name", ["index.html", "search.html", "genindex.html", *PAGES])
 def test_page_is_in_order(page, name):
     assert check_page(page, need(HTML / name).as_uri()) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fits_a_wide_screen_and_prints_without_its_frame(page, name):
+    page.goto(need(HTML / name).as_uri())
+    assert overflow(page, 1920) == []
+    page.emulate_media(media="print")
+    seen = "(nodes) => nodes.filter((node) => node.checkVisibility()).length"
+    frame = ".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer"
+    assert page.locator(frame).evaluate_all(seen) == 0
+    solutions = page.locator("article .admonition.dropdown > *")
+    assert solutions.evaluate_all(seen) == solutions.count(), "a folded solution is printed"
+
+
+CONTROLS = ".wmhqc :is(button, input, select, summary, a[href], [tabindex='0'])"
+
+
+@pytest.mark.parametrize("name", [*EXPLORERS, "book/error_maps.html", "book/which_score.html", "book/literature.html"])
+def test_explorers_are_reached_by_keyboard_and_show_where_one_is(page, name):
+    page.goto(need(HTML / name).as_uri())
+    first = page.locator(CONTROLS).locator("visible=true").first
+    first.wait_for()
+    total = page.evaluate(
+        """(controls) => [...document.querySelectorAll(controls)].filter((e) => e.checkVisibility() && !e.disabled
+             && e.tabIndex >= 0 && (e.type !== 'radio' || e.checked)).map((e, i) => (e.dataset.stop = i)).length""",
+        CONTROLS,
+    )
+    first.focus()
+    reached = set()
+    for _ in range(total + 40):
+        stop = page.evaluate(
+            """() => {
+              const e = document.activeElement, style = getComputedStyle(e);
+              const shown = style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+              return e.dataset.stop === undefined ? null : [e.dataset.stop, shown, e.outerHTML.slice(0, 120)];
+            }"""
+        )
+        if stop:
+            assert stop[1], f"no visible focus: {stop[2]}"
+            reached.add(stop[0])
+        page.keyboard.press("Tab")
+    assert total >= 3 and len(reached) == total
 
 
 @pytest.mark.parametrize("name", PAGES)
