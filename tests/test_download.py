@@ -286,7 +286,7 @@ def test_killed_and_started_again(tmp_path, server, release, how):
     assert reached.wait(30)
     time.sleep(0.2)
     process.send_signal(how)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert whole(tmp_path) == 2  # two files, and nothing half under a final name
     leftovers = [name for name in files(tmp_path) if name.startswith("tmp")]
     assert len(leftovers) == (1 if how == signal.SIGKILL else 0)

@@ -57,7 +57,7 @@ def test_a_changed_page_without_code(project):
 def test_a_changed_parameter(project):
     path = project / "workflow" / "parameters.yml"
     text = path.read_text()
-    path.write_text(text.replace("vs_thresholds: {}", "vs_thresholds: {tau: 0.6}"))
+    path.write_text(text.replace("vs_thresholds: {train: true}", "vs_thresholds: {train: true, tau: 0.6}"))
     assert to_do(project) == {"vs_thresholds", "book"}
 
 
