@@ -459,7 +459,7 @@ def judge(read, mask):
     flair = read["flair"]
     lesion = mask if hasattr(mask, "affine") else nib.Nifti1Image(np.ascontiguousarray(mask), flair.affine)
     brain = np.asanyarray(read["brainmask"].dataobj) > 0
-    return cohort._lesion_problems(lesion, flair, np.asanyarray(flair.dataobj), brain)
+    return cohort.lesion_problems(lesion, flair, np.asanyarray(flair.dataobj), brain)
 
 
 def test_no_real_patient_is_accused(real):

@@ -75,6 +75,8 @@ def test_table_1_is_reproduced_to_its_rounding_or_to_the_dropout_draw():
     assert gap[exact & (table["method"] != "error VS < 20000")].max() < 0.003
     assert gap[table["cell"] == "N"].max() == pytest.approx(0.2)  # 9.8 printed as 10.0
     assert gap[~exact].max() < 0.01
+    flagged = table[table["is"] == "mean Dice flagged"].squeeze()
+    assert (flagged["method"], flagged["published"]) == ("error VS < 20000", 0.838)
 
 
 def test_precision_and_recall_of_table_1_are_specificity_and_npv():
@@ -145,12 +147,17 @@ def test_vs_of_fold_1_is_mostly_lesion_load(cases):
 def test_all_filters_with_failure_positive():
     found = published.filters()
     assert found.index.tolist() == ["image-prediction < 0.75", "uncertainty-prediction < 0.75", "error-prediction < 0.75",
-                                    "uncertainty VS < 1100", "error VS < 20000", "line on lesion load < 0.75"]
+                                    "uncertainty VS < 1100", "error VS < 20000", "error VS < -100000",
+                                    "line on lesion load < 0.75"]
     assert found[COUNTS].to_numpy().tolist() == [
-        [6, 7, 15, 77], [6, 3, 15, 81], [9, 15, 12, 69], [10, 6, 10, 79], [12, 44, 8, 41], [11, 5, 10, 79]]
-    assert found["failed"].tolist() == [21, 21, 21, 20, 20, 21]
+        [6, 7, 15, 77], [6, 3, 15, 81], [9, 15, 12, 69], [10, 6, 10, 79], [12, 44, 8, 41], [1, 4, 19, 81], [11, 5, 10, 79]]
+    assert found["failed"].tolist() == [21, 21, 21, 20, 20, 20, 21]
+    assert (found[COUNTS].sum(axis=1) == 105).all()
     assert found.loc["uncertainty VS < 1100", ["sensitivity", "low", "high"]].tolist() == pytest.approx(
         [.50, .27, .73], abs=5e-3)
+    # The text's rule finds 1 of 20; its "precision" of 0.89 would be the specificity, 81 of 85.
+    assert found.loc[published.TEXT_RULE, ["flagged", "sensitivity", "low", "high", "specificity"]].tolist() == pytest.approx(
+        [5, .05, .00, .25, 81 / 85], abs=5e-3)
 
 
 def test_mean_dice_rises_as_much_when_the_least_lesion_load_is_removed():

@@ -158,6 +158,35 @@ def test_masks_of_other_programs_are_found_beside_the_scan(scan, tmp_path):
     assert none.empty and {"segmentation", "program"} <= set(none)
 
 
+def test_find_takes_no_mask_of_another_scan_and_none_of_its_own_making(scan, tmp_path):
+    root = tmp_path / "bids"
+    anat = root / "sub-a" / "anat"
+    anat.mkdir(parents=True)
+    for name in ("acq-ax_FLAIR", "acq-sag_FLAIR", "T1w", "ce-gad_T1w"):
+        shutil.copy(scan["flair"], anat / f"sub-a_{name}.nii.gz")
+    (anat / "._sub-a_acq-ax_FLAIR.nii.gz").write_bytes(b"left by a Mac")
+    (anat / "sub-a_acq-new_FLAIR.nii.gz.part").write_bytes(b"half")
+    (root / "dataset_description.json").write_text("{}")
+    for pipeline, made in (("bet", "bet"), ("wmhqc", "wmhqc")):
+        folder = root / "derivatives" / pipeline / "sub-a" / "anat"
+        folder.mkdir(parents=True)
+        (folder.parents[1] / "dataset_description.json").write_text(json.dumps({"GeneratedBy": [{"Name": made}]}))
+        shutil.copy(scan["brainmask"], folder / f"sub-a_acq-{'ax' if made == 'bet' else 'sag'}_desc-brain_mask.nii.gz")
+    table = qc.find(root).set_index("case")
+    assert list(table.index) == ["sub-a_acq-ax", "sub-a_acq-sag"]
+    assert table["t1"].str.endswith("sub-a_T1w.nii.gz").all(), "not the one with contrast agent"
+    assert table["brainmask"].str.endswith("bet/sub-a/anat/sub-a_acq-ax_desc-brain_mask.nii.gz").tolist() == [True, False]
+    assert table["brainmask"].iloc[1] == ""
+    table = qc.find(root, {"segmentation": str(root / "derivatives/bet/{path}/{case}_desc-brain_mask.nii.gz")})
+    assert table["segmentation"].iloc[0].endswith("bet/sub-a/anat/sub-a_acq-ax_desc-brain_mask.nii.gz")
+    shutil.copy(scan["flair"], anat / "sub-a_run-2_T1w.nii.gz")
+    text = refusal(qc.find(root).iloc[0].to_dict())
+    assert "no T1 given" in text and "several lie beside the FLAIR (sub-a_T1w.nii.gz, sub-a_ce-gad_T1w.nii.gz" in text and "--t1" in text
+    shutil.copy(scan["flair"], anat / "sub-a_acq-ax_FLAIR.nii")
+    with pytest.raises(ValueError, match="sub-a_acq-ax is there more than once"):
+        qc.find(root)
+
+
 def test_find_fills_templates(scan, tmp_path):
     folder = tmp_path / "scans"
     table = qc.find(folder, {"segmentation": "{folder}/{case}_lesion.nii.gz"})
@@ -209,7 +238,16 @@ def test_likeness_knows_that_features_go_together():
 def test_likeness_seldom_names_a_case_of_the_same_kind():
     table = cases(160)
     taken = [not qc.likeness(row, table[:60])["like"] for row in table[60:].to_dict("records")]
-    assert np.mean(taken) < 0.06
+    assert np.mean(taken) < 0.12  # one in twenty, and a little luck
+
+
+def test_an_odd_calibration_case_does_not_make_all_scans_alike():
+    table = cases()
+    strange = like(table, brain_ml=400, height_mm=300)
+    assert qc.likeness(strange, table)["like"] is False
+    head = table.iloc[0].to_dict() | {"case": "head", "brain_ml": 900, "height_mm": 600}
+    found = qc.likeness(strange, pd.concat([table, pd.DataFrame([head])], ignore_index=True))
+    assert found["like"] is False and "were left out: head" in found["words"] and found["cases"] == len(table)
 
 
 def test_a_constant_feature_has_a_narrow_range():
@@ -235,6 +273,9 @@ def test_accepts_what_the_promise_holds_for():
 @pytest.mark.parametrize(
     ("change", "applies", "reason"),
     [
+        ({"contrast": math.nan, "volume_ml": 0}, True, "The mask is empty"),
+        ({"contrast": math.nan}, True, "outside the brain"),
+        ({"volume_ml": 900.0}, False, "No calibration case has such a mask: lesion volume"),
         ({qc.SCORE: 0.3}, True, "The predicted Dice 0.30 is below the threshold"),
         ({qc.SCORE: math.nan}, True, "The predicted Dice nan is below"),
         ({"contrast": 0.5}, True, "hardly brighter than its surroundings"),
@@ -242,9 +283,9 @@ def test_accepts_what_the_promise_holds_for():
     ],
 )
 def test_reviews_with_a_reason(change, applies, reason):
-    table = cases()
+    table = cases().assign(volume_ml=np.linspace(0, 50, 60))
     made = qc.decide(like(table, **change), table, given=False)
-    assert made["verdict"] == "review" and made["promise"]["applies"] is applies
+    assert made["verdict"] == "review" and made["promise"]["applies"] is made["predicted_dice"]["valid"] is applies
     assert len(made["reasons"]) == 1 and reason in made["reasons"][0]
 
 
@@ -279,14 +320,18 @@ def test_no_promise_with_few_calibration_cases():
 def test_a_given_segmentation_needs_calibration_of_its_kind():
     table = cases()
     made = qc.decide(like(table), table, given=True)
-    assert made["verdict"] == "review" and "our networks' own segmentations" in made["reasons"][0]
-    assert qc.decide(like(table), table.assign(judged="given"), given=True)["verdict"] == "accept"
+    assert made["verdict"] == "review" and "segmentations of another origin" in made["reasons"][0]
+    assert not made["promise"]["possible"] and not made["predicted_dice"]["valid"]
+    theirs = table.assign(judged="given", program="LST")
+    assert qc.decide(like(table), theirs, given=True, program="LST")["verdict"] == "accept"
+    assert qc.decide(like(table), theirs, given=True, program="BIANCA")["verdict"] == "review"
 
 
-def test_an_empty_mask_is_for_review():
-    """Its contrast is undefined and no reason; its predicted Dice decides."""
-    table = cases()
-    assert qc.decide(like(table, contrast=math.nan), table, given=False)["verdict"] == "accept"
+def test_a_given_mask_that_agrees_less_than_any_calibration_case_is_for_review():
+    table = cases().assign(judged="given", agreement_dice=np.linspace(0.5, 0.9, 60))
+    assert qc.decide(like(table, agreement_dice=0.7), table, given=True)["verdict"] == "accept"
+    made = qc.decide(like(table, agreement_dice=0.0), table, given=True)
+    assert made["verdict"] == "review" and "Dice with our own segmentation" in made["reasons"][0]
 
 
 # ---------------------------------------------------------------- scores of a mask, features
@@ -359,6 +404,21 @@ def test_read_calibration_wants_labelled_cases(tmp_path):
         qc.read_calibration(path)
     cases().to_csv(path, sep="\t", index=False)
     assert len(qc.read_calibration(path)) == 60
+    pd.concat([cases(), cases()[:1]]).to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match="case c0 is there more than once"):
+        qc.read_calibration(path)
+    cases().assign(reference="ab").to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match="other reference networks"):
+        qc.read_calibration(path)
+    cases().assign(patient=["01", "01", *"abcdefgh"] + [math.nan] * 50).to_csv(path, sep="\t", index=False)
+    assert len(qc.read_calibration(path)) == 59, "one scan a patient"
+
+
+def test_a_scan_is_not_calibrated_on_itself(scan):
+    table = cases().assign(flair_sha256="x", patient=[str(i) for i in range(60)])
+    table.loc[3, "flair_sha256"] = qc.sha256(scan["flair"])
+    assert qc.without(table, scan)["case"].tolist() == [f"c{i}" for i in range(60) if i != 3]
+    assert len(qc.without(table, scan | {"patient": "7"})) == 58
 
 
 def test_records_are_json():

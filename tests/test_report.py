@@ -37,12 +37,12 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
     if given:
         images["segmentation"] = image(np.roll(lesion, 2, axis=0))
     prepared = preprocess.prepare(case, images["t1"], images["flair"], images["lesion"], images["brainmask"], size=32)
-    scores = {qc.SCORE: predicted, "volume_ml": 30.0, "contrast": 0.97, "mean_entropy": np.nan}
+    scores = {qc.SCORE: predicted, "volume_ml": 30.0, "volume_on_scan_ml": 29.0, "contrast": 0.97, "mean_entropy": np.nan}
     features = qc.scan_features(prepared)
     record = {
-        "case": case, "judged": "given" if given else "own",
+        "case": case, "patient": case, "judged": "given" if given else "own", "program": "LST <1>" if given else "",
         **qc.decide(scores | features, calibration(), given),
-        "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "hd95_mm": 4.0},
+        "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "true_on_scan_ml": 12.5, "hd95_mm": 4.0},
         "scores": scores, "features": features, "ranges": {"volume_ml": [1.0, 20.0]},
         "inputs": {"flair": {"path": path, "sha256": "ab" * 32}}, "files": {"mask": f"{case}_mask.nii.gz"},
         "software": {"wmhqc": "0"}, "reference": "cd" * 32, "created": "2026-11-24T10:00:00+00:00",
@@ -73,7 +73,7 @@ def test_report_of_a_case_is_in_order(page, written):
     assert check_page(page, url) == [] and accessibility(page, "body") == []
     text = page.inner_text("body")
     assert "Review: a person should look at it" in text and "0.70" in text and "0.61" in text
-    assert "The promise does not apply to this case." in text
+    assert "No promise was made for such a scan and mask." in text and "it does not hold here" in text
     assert "30 ▲" in text and "1 to 20" in text  # beyond the calibration cases
 
 
@@ -135,8 +135,23 @@ def records(count=12):
     return [*made, {"case": "sub-bad", "verdict": "not judged", "reasons": [HOSTILE]}]
 
 
+def group(made):
+    gathered = report.Group()
+    for record in made:
+        gathered.add(record)
+    return gathered
+
+
+def test_a_group_that_was_not_judged_alike_says_so():
+    made = records(3)
+    assert "not all judged by the same rule" not in group(made).html()
+    made[0]["promise"] |= {"risk": 0.3}
+    html = group(made).html()
+    assert "not all judged by the same rule" in html and "at most 30 %" in html and "2 of them" in html
+
+
 def test_table_has_one_row_a_scan():
-    table = report.table(records())
+    table = group(records()).table()
     assert len(table) == 13 and table["case"].is_unique
     row = table.set_index("case").loc["sub-00"]
     assert (
@@ -151,19 +166,21 @@ def test_table_has_one_row_a_scan():
 
 def test_group_report_is_in_order(page, written, tmp_path):
     made = records()
-    html = report.group(report.table(made), made)
+    html = group(made).html()
     assert "<img" not in html
     problems = watch(page)
     url = written("group.html", html)
     page.goto(url)
     assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
-    assert "13 scans: 1 accepted, 11 to review, 1 not judged." in page.inner_text("body")
+    text = page.inner_text("body")
+    assert "13 scans: 1 accepted, 11 to review, 1 not judged." in text
+    assert "90 % certainty" in text and re.search(r"\(0\.\d+\)", text), "the rule, and intervals that do not hold"
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
 
 
 def test_group_table_sorts_by_a_click(page, written):
     made = records()
-    page.goto(written("group.html", report.group(report.table(made), made)))
+    page.goto(written("group.html", group(made).html()))
     head = page.get_by_role("button", name="Predicted Dice")
     first = "document.querySelector('tbody th').textContent.trim()"
     last = "[...document.querySelectorAll('tbody th')].at(-1).textContent.trim()"
@@ -176,7 +193,7 @@ def test_group_table_sorts_by_a_click(page, written):
 
 def test_group_of_nothing_judged():
     made = records(0)
-    html = report.group(report.table(made), made)
+    html = group(made).html()
     assert "1 scan:" in html and "1 not judged" in html and "Scores of all scans" not in html
 
 

@@ -359,3 +359,8 @@ def test_row_of_a_real_case_on_its_coarse_grid(shared):
     row = scores.row(case, monte_carlo(case.lesion > 0, case.lesion > 0))
     assert row["lesion_dice"] == row["pairwise_dice"] == 1 and row["vs_uncertainty"] == 0 and row["hd95_mm"] == 0
     assert 500 < row["brain_ml"] < 2000 and row["volume_ml"] == row["true_ml"] > 1
+
+
+def test_every_score_is_explained():
+    assert set(scores.ABOUT) == set(scores.CONFIDENCE)
+    assert all(meaning and needs for meaning, needs in scores.ABOUT.values())

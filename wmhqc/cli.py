@@ -42,10 +42,11 @@ MAPS = {
     "uncertainty": "desc-uncertainty_map",
     "error": "desc-error_map",
 }
+BRAIN = "desc-brain_mask"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit status: 0 done, 1 a scan could not be judged, 2 bad input."""
+    """Run the command; return its exit status: 0 done, 2 bad input, 3 some scans could not be judged."""
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -77,12 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = qc.add_argument_group("one scan (all on the grid of the FLAIR)")
     one.add_argument("--flair", help="FLAIR (.nii or .nii.gz)")
-    one.add_argument("--t1", help="T1-weighted scan")
+    one.add_argument("--t1", help="T1-weighted scan (with FOLDER: a path as for masks)")
     one.add_argument("--case", help="name of the case; else from the name of the FLAIR")
-    masks = qc.add_argument_group("masks: files, or with FOLDER paths with {case} or {folder}, the folder of the FLAIR")
+    masks = qc.add_argument_group(
+        "masks: files, or with FOLDER paths with {case}, {folder} (of the FLAIR) or {path} (that folder seen from FOLDER)"
+    )
     masks.add_argument("--brainmask", help="brain > 0; needed if the images show the skull")
     masks.add_argument("--lesion", help="manual mask, to see the true Dice beside the predicted one")
     masks.add_argument("--segmentation", help="judge this mask instead of our own segmentation")
+    masks.add_argument(
+        "--program", default="", help="what drew the segmentation; a promise holds for one program's masks only"
+    )
     qc.add_argument("--out", required=True, metavar="DIR", help="folder for all that is written")
     qc.add_argument(
         "--resample", action="store_true", help="put images onto the grid of the FLAIR, trusting the headers"
@@ -149,13 +155,15 @@ def _qc(arguments) -> int:
         for name in ("resample", "extract_brain", "calibration", "passes", "risk", "certainty")
     }
     settings["tau"] = arguments.failed_below
-    _calibration(settings["calibration"])  # a missing reference or table is refused before any work
-    keys = {row["case"]: key(row, settings) for row in rows}
-    todo = [row for row in rows if not _done(_written(out, row["case"]), keys[row["case"]])]
+    _say_what_can_be_promised(settings, out, bool(arguments.segmentation), arguments.program)
+    rests_on = foundation(settings["calibration"])
+    for row in rows:
+        row["key"] = key(row, settings, rests_on)
+    todo = [row for row in rows if not _done(out, row)]
     if len(todo) < len(rows):
         print(f"{len(rows) - len(todo)} of {len(rows)} are there already, unchanged")
 
-    if arguments.extract_brain:
+    if arguments.extract_brain and not all(row["brainmask"] for row in todo):
         qc.need_deepbet()
     bad = {case: problem for case, problem in _each(_check, todo, arguments.jobs, settings) if problem}
     if bad and not arguments.skip_bad:
@@ -164,10 +172,10 @@ def _qc(arguments) -> int:
         )
     describe(out, arguments.source)
     for case, problem in bad.items():
-        _write_record({"case": case, "verdict": "not judged", "reasons": [problem], "key": keys[case]}, out)
+        _not_judged(case, problem, out)
     good = [row for row in todo if row["case"] not in bad]
     failed = 0
-    for case, line in _each(_judge, good, arguments.jobs, settings, str(out), keys):
+    for case, line in _each(_judge, good, arguments.jobs, settings, str(out)):
         failed += line.startswith("not judged")
         print(f"{case}: {line}", flush=True)
     if arguments.source and not arguments.cases:
@@ -175,22 +183,37 @@ def _qc(arguments) -> int:
         print(f"group report: {_shown(out / 'group.html')}")
     for case, problem in bad.items():
         print(f"{case}: not judged, {problem}", file=sys.stderr)
-    return 1 if failed or bad else 0
+    return 3 if failed or bad else 0
+
+
+def _say_what_can_be_promised(settings: dict, out: Path, given: bool, program: str) -> None:
+    """Read the calibration cases, which are refused before any work; say so if no scan can be accepted."""
+    from wmhqc import qc
+
+    path = settings["calibration"]
+    if path and Path(path).resolve().is_relative_to(out):
+        raise ValueError(f"{path} lies in {out}, which would change it; write the results elsewhere (--out)")
+    cases = qc.same_origin(_calibration(path), given, program)
+    choice = qc.promised(cases, *(settings[name] for name in ("tau", "risk", "certainty")))
+    if not choice.possible:
+        print(f"note: at most {100 * settings['risk']:g} % failures among the accepted {choice.message}. "
+              "So every scan will be for review; labelled scans of your own may change that (--calibration)")  # fmt: skip
 
 
 def _rows(arguments) -> list[dict]:
     """The cases to judge, one or all of a folder, with absolute paths."""
     from wmhqc import qc
 
-    masks = {
-        name: getattr(arguments, name) for name in ("brainmask", "lesion", "segmentation") if getattr(arguments, name)
-    }
+    names = ("brainmask", "lesion", "segmentation", *(["t1"] if arguments.source else []))
+    masks = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    if arguments.program and not arguments.segmentation:
+        raise ValueError("--program says what drew the --segmentation; give both")
     if arguments.source:
-        if arguments.flair or arguments.t1 or arguments.case:
+        if arguments.flair or arguments.case:
             raise ValueError("give either FOLDER or --flair and --t1, not both")
         for name, template in masks.items():
-            if "{case}" not in template and "{folder}" not in template:
-                raise ValueError(f"with FOLDER, --{name} must hold {{case}} or {{folder}}, got {template}")
+            if not any(word in template for word in ("{case}", "{folder}", "{path}")):
+                raise ValueError(f"with FOLDER, --{name} must hold {{case}}, {{folder}} or {{path}}, got {template}")
         table = qc.find(arguments.source, masks)
         unknown = sorted(set(arguments.cases or []) - set(table["case"]))
         if unknown:
@@ -213,7 +236,11 @@ def _rows(arguments) -> list[dict]:
             }
         ]
     for row in rows:
+        if row["case"] == "group":
+            raise ValueError("a case cannot be called group, as group.html is the report of all; give --case")
         row |= {name: os.path.abspath(row[name]) if row.get(name) else "" for name in qc.INPUTS}
+        patient = re.match("sub-([A-Za-z0-9]+)", row["case"])
+        row |= {"program": arguments.program, "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
     return rows
 
 
@@ -236,21 +263,17 @@ def output_folder(out, source=None) -> Path:
         raise ValueError(f"{out} is a file; give a folder of its own for the results (--out)")
     if source and out == Path(source).resolve():
         raise ValueError(f"{out} holds the scans; give a folder of its own for the results (--out), it may lie inside")
-    if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not _ours(out):
+    from wmhqc.qc import made_by_us
+
+    if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not made_by_us(out):
         raise ValueError(f"{out} is not empty and was not made by wmhqc qc; give a new folder for the results (--out)")
     return out
 
 
-def _ours(out: Path) -> bool:
-    try:
-        made = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"]
-        return any(by.get("Name") == "wmhqc" for by in made)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
 def describe(out: Path, source=None) -> None:
-    """Write dataset_description.json, which makes the folder a BIDS derivative."""
+    """Write dataset_description.json, which makes the folder a BIDS derivative; one that is there is kept."""
+    if (out / DESCRIPTION).is_file():
+        return
     content = {
         "Name": "Quality control of WMH segmentations",
         "BIDSVersion": "1.9.0",
@@ -262,19 +285,24 @@ def describe(out: Path, source=None) -> None:
     _write_text(out, DESCRIPTION, json.dumps(content, indent=2))
 
 
-def key(row: dict, settings: dict) -> str:
-    """What a result depends on, as a hash: files (path, size, time), settings, networks, version."""
+def foundation(calibration: str | None) -> list[str]:
+    """What all results rest on, by content, since both files may be copied or made again without a change."""
     from wmhqc import qc, reference
 
-    files = {name: row[name] for name in qc.INPUTS if row.get(name)}
-    files |= {"reference": reference.folder() / "manifest.json", "calibration": settings["calibration"] or ""}
+    return [qc.sha256(path) for path in (reference.folder() / "manifest.json", calibration) if path]
+
+
+def key(row: dict, settings: dict, rests_on: list[str]) -> str:
+    """What a result depends on, as a hash: scans (path, size, time), settings, calibration, networks, version."""
+    from wmhqc import qc
 
     def state(path) -> list:
-        found = os.stat(path) if path and os.path.exists(path) else None
+        found = os.stat(path) if os.path.exists(path) else None
         return [str(path), found and found.st_size, found and found.st_mtime_ns]
 
-    content = [{name: state(path) for name, path in files.items()}, settings, __version__]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    scans = {name: state(row[name]) for name in qc.INPUTS if row.get(name)}
+    rule = {name: value for name, value in settings.items() if name != "calibration"} | {"program": row.get("program")}
+    return hashlib.sha256(json.dumps([scans, rule, rests_on, __version__], sort_keys=True).encode()).hexdigest()
 
 
 @functools.lru_cache
@@ -319,6 +347,7 @@ def _each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[t
             yield row["case"], work(row, *arguments)
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     jobs = min(jobs, len(rows))
@@ -328,7 +357,10 @@ def _each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[t
         futures = {pool.submit(work, row, *arguments): row["case"] for row in rows}
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                try:
+                    yield futures[future], future.result()
+                except BrokenProcessPool:
+                    yield futures[future], "not judged: a process was killed, perhaps for want of memory; use fewer --jobs"
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -340,50 +372,51 @@ def _check(row: dict, settings: dict) -> str:
 
     try:
         qc.read(row, settings["resample"], settings["extract_brain"])
-    except (ValueError, OSError) as error:
-        return str(error)
+    except Exception as error:  # whatever it is, it is this case's, and the others are looked at
+        return str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
     return ""
 
 
-def _judge(row: dict, settings: dict, out: str, keys: dict) -> str:
+def _judge(row: dict, settings: dict, out: str) -> str:
     """Judge one case and write all about it; return a line about it."""
-    from wmhqc import qc, report
-
     out = Path(out)
     try:
-        images = qc.read(row, settings["resample"], settings["extract_brain"])
-        if settings["extract_brain"] and "brainmask" not in images:
-            images["brainmask"] = qc.brain_mask(images["t1"], out)
-        rule = {name: settings[name] for name in ("passes", "tau", "risk", "certainty")}
-        judgement = qc.judge(row, _networks(), _calibration(settings["calibration"]), images, **rule)
-        record = judgement.record
-        record |= {
-            "calibration": qc.origin(settings["calibration"]),
-            "notes": _notes(row, settings),
-            **qc.provenance(row),
-        }
-        record["files"] = write_maps(judgement, out)
-        _write_text(out, f"{row['case']}.html", report.case(judgement))
-        record |= {"report": f"{row['case']}.html", "settings": settings, "key": keys[row["case"]]}
-        _write_record(record, out)
-    except (ValueError, OSError, MemoryError) as error:
-        # The others go on; without its record, the next call judges this case again.
-        return f"not judged: {type(error).__name__}: {error}"
-    predicted = record["predicted_dice"]
+        record = _judged(row, settings, out)
+    except Exception as error:  # the others go on; the next call judges this case again
+        problem = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(ValueError, OSError):
+            _not_judged(row["case"], problem, out)
+        return f"not judged: {problem}"
+    predicted, value = record["predicted_dice"], report_number(record["predicted_dice"]["value"])
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
+    interval += "" if predicted["valid"] or not interval else ", an interval that does not hold for such a scan"
     promise = "promise applies" if record["promise"]["applies"] else "no promise applies"
-    return (
-        f"{record['verdict']} ({promise}), predicted Dice {predicted['value']:.2f}{interval}, {_shown(out / record['report'])}"
-    )
+    return f"{record['verdict']} ({promise}), predicted Dice {value}{interval}, {_shown(out / record['report'])}"
 
 
-def _notes(row: dict, settings: dict) -> list[str]:
-    notes = []
-    if settings["extract_brain"] and not row.get("brainmask"):
+def report_number(value) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _judged(row: dict, settings: dict, out: Path) -> dict:
+    from wmhqc import qc, report
+
+    notes: list[str] = []
+    images = qc.read(row, settings["resample"], settings["extract_brain"], notes)
+    clear(row["case"], out)  # until all is written anew there is no result, rather than an old one
+    if settings["extract_brain"] and "brainmask" not in images:
+        images["brainmask"] = qc.brain_mask(images["t1"], out)
         notes.append("The brain mask was made with deepbet.")
-    if settings["resample"]:
-        notes.append("Images on another grid than the FLAIR's were resampled onto it, trusting the headers.")
-    return notes
+    rule = {name: settings[name] for name in ("passes", "tau", "risk", "certainty")}
+    calibration = qc.without(_calibration(settings["calibration"]), row)
+    judgement = qc.judge(row, _networks(), calibration, images, **rule)
+    record = judgement.record
+    record |= {"calibration": qc.origin(settings["calibration"]), "notes": notes, **qc.provenance(row)}
+    record["files"] = write_maps(judgement, out)
+    _write_text(out, f"{row['case']}.html", report.case(judgement))
+    record |= {"report": f"{row['case']}.html", "settings": settings, "key": row["key"]}
+    _write_record(record, out)
+    return record
 
 
 # ---------------------------------------------------------------- files
@@ -404,8 +437,38 @@ def _inside(out: Path, name: str) -> Path:
     return path
 
 
-def _done(record: dict, key: str) -> bool:
-    return record.get("key") == key and record["verdict"] != "not judged"
+def _done(out: Path, row: dict) -> bool:
+    """Is the case there, judged from the same files in the same way, with all that belongs to it?
+
+    Raises
+    ------
+    ValueError
+        Another scan was judged under its name.
+    """
+    from wmhqc.qc import sha256
+
+    record, flair = _written(out, row["case"]), row["flair"]
+    before = record.get("inputs", {}).get("flair", {})
+    if before and before["path"] != flair and os.path.exists(flair) and before["sha256"] != sha256(flair):
+        raise ValueError(
+            f"{out} has a result of another scan under the name {row['case']} ({before['path']}); give this one another "
+            "name (--case), or another folder (--out)"
+        )
+    written = [record.get("report", ""), *record.get("files", {}).values()]
+    return record.get("key") == row["key"] and all((out / name).is_file() for name in written)
+
+
+def _not_judged(case: str, problem: str, out: Path) -> None:
+    """Write a record that says why a case was not judged, in place of what was there of it."""
+    clear(case, out)
+    _write_record({"case": case, "verdict": "not judged", "reasons": [problem]}, out)
+
+
+def clear(case: str, out: Path) -> None:
+    """Remove what an earlier call wrote about a case, its record first."""
+    maps = [f"{stem(case)}_{ending}.nii.gz" for ending in (*MAPS.values(), BRAIN)]
+    for name in (f"{stem(case)}_qc.json", f"{case}.html", *maps):
+        _inside(out, name).unlink(missing_ok=True)
 
 
 def _shown(path: Path) -> str:
@@ -417,7 +480,7 @@ def _write_text(out: Path, name: str, text: str) -> None:
     from wmhqc.files import replacing
 
     with replacing(_inside(out, name)) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names may hold what is no text
 
 
 def _write_record(record: dict, out: Path) -> None:
@@ -434,13 +497,14 @@ def _written(out: Path, case: str) -> dict:
 
 def write_maps(judgement, out: Path) -> dict[str, str]:
     """Write the maps of a case as NIfTI; return their names, seen from the folder of results."""
-    from wmhqc import runs
+    from wmhqc import cohort, runs
 
     maps = dict(MAPS)
     if "brainmask" not in judgement.record["inputs"] and "brainmask" in judgement.images:
-        maps["brainmask"] = "desc-brain_mask"
+        maps["brainmask"] = BRAIN
     files = {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
     for name, file in files.items():
+        cohort.copy_codes(judgement.images[name], judgement.images["flair"])
         runs.save_image(judgement.images[name], _inside(out, file))
     return files
 
@@ -449,8 +513,10 @@ def write_maps(judgement, out: Path) -> dict[str, str]:
 
 
 def _group(arguments) -> int:
+    from wmhqc.qc import made_by_us
+
     out = Path(arguments.out).resolve()
-    if not _ours(out):
+    if not made_by_us(out):
         raise ValueError(f"{out} was not made by wmhqc qc: it has no {DESCRIPTION} that says so")
     gather(out)
     print(_shown(out / "group.html"))
@@ -462,13 +528,19 @@ def gather(out: Path) -> None:
     from wmhqc import report
     from wmhqc.files import replacing
 
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("*_qc.json"))]
-    if not records:
+    group = report.Group()
+    for path in sorted(out.rglob("*_qc.json")):
+        if path.name.startswith("."):  # left over from a process that was killed
+            continue
+        try:
+            group.add(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} is no record of wmhqc qc ({error}); remove it, and judge that scan again") from error
+    if not group.rows:
         raise ValueError(f"{out}: no scan was judged yet (no file *_qc.json)")
-    table = report.table(records)
     with replacing(_inside(out, "group.tsv")) as partial:
-        table.to_csv(partial, sep="\t", index=False)
-    _write_text(out, "group.html", report.group(table, records))
+        partial.write_bytes(group.tsv().encode(errors="backslashreplace"))
+    _write_text(out, "group.html", group.html())
 
 
 # ---------------------------------------------------------------- fetch

@@ -115,10 +115,10 @@ def read_csv(path) -> pd.DataFrame:
     for name in PATHS:
         if name in table:
             table[name] = table[name].map(absolute)
-    return _table(table, str(path))
+    return as_table(table, str(path))
 
 
-def _table(rows, source: str) -> pd.DataFrame:
+def as_table(rows, source: str) -> pd.DataFrame:
     """A cohort table with all columns in order, from rows or from a table."""
     table = pd.DataFrame(rows)
     if table.empty:
@@ -324,7 +324,7 @@ def _read(folder, pattern: str, row: Callable, example: str, order: Callable | N
             rows.setdefault(found["case"], found)
     if not rows:
         raise ValueError(f"{folder}: no case found; expected files like {example}")
-    return _table([rows[case] for case in sorted(rows)], str(folder))
+    return as_table([rows[case] for case in sorted(rows)], str(folder))
 
 
 def _file(stem, optional: bool = False) -> str:
@@ -382,9 +382,17 @@ def load(path) -> nib.spatialimages.SpatialImage:
         raise ValueError(f"{path} says in its header that its voxels have no volume; correct its affine")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
-    image = kind(array, image.affine)
-    image.set_filename(str(path))
-    return image
+    plain = kind(array, image.affine)
+    copy_codes(plain, image)
+    plain.set_filename(str(path))
+    return plain
+
+
+def copy_codes(image, source) -> None:
+    """Give an image the sform and qform of another on the same grid, with what their codes say they mean."""
+    for form in ("qform", "sform"):
+        matrix, code = getattr(source, f"get_{form}")(coded=True)
+        getattr(image, f"set_{form}")(matrix, int(code))
 
 
 def load_lesion(row: Mapping) -> nib.Nifti1Image:
@@ -446,7 +454,8 @@ def binary(array: np.ndarray, name, rule: str = "") -> np.ndarray:
         few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
         raise ValueError(
             f"{name} has the values {few}...; expected a mask of 0 and one other value "
-            "(threshold a probability map, or say in the column lesion_rule which label is lesion)"
+            "(threshold a probability map; of a mask of several labels give the lesions alone, or, in a cohort table, "
+            "say in the column lesion_rule which label is lesion)"
         )
     return array > 0
 
@@ -507,7 +516,7 @@ def check(table: pd.DataFrame, on_bad: str = "refuse") -> tuple[pd.DataFrame, pd
     """
     if on_bad not in ("refuse", "leave out"):
         raise ValueError(f"on_bad must be 'refuse' or 'leave out', got {on_bad!r}")
-    table = _table(table, "cohort")
+    table = as_table(table, "cohort")
     problems: list[dict] = []
     seen: dict[str, tuple] = {}
     for row in table.to_dict("records"):
@@ -576,7 +585,7 @@ def case_problems(row: Mapping, images: dict | None = None) -> list[dict]:
         name = "brainmask" if given else "flair"
         add(name, f"no brain: no voxel of the {NAMES[name]} is above 0", "replace the file")
     elif "lesion" in images:
-        for problem, action in _lesion_problems(images["lesion"], flair, array, brain):
+        for problem, action in lesion_problems(images["lesion"], flair, array, brain):
             add("lesion", f"lesion mask {problem}", action)
     return problems
 
@@ -588,15 +597,15 @@ def _image_problem(array: np.ndarray) -> str:
     return f"is constant ({array.flat[0]:g})" if array.min() == array.max() else ""
 
 
-RESAMPLE = "register it, or, if both headers are right, resample it (cohort.resample_to)"
+RESAMPLE = "register it, or, if both headers are right, resample it (wmhqc qc --resample; cohort.resample_to)"
 WHOSE = "is it mirrored, shifted, or another patient's mask?"
 
 
-def _lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> list[tuple[str, str]]:
+def lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> list[tuple[str, str]]:
     """Problems of a mask that has been read, as (problem, action)."""
     mask = np.asanyarray(lesion.dataobj) > 0
     if not mask.any():
-        return [("is empty", "leave the column lesion empty if nobody drew lesions")]
+        return [("is empty", "give no lesion mask if nobody drew lesions")]
     difference = apart(lesion, flair)
     if difference:
         # Which header is wrong? Judge both readings of the same voxels.

@@ -49,3 +49,11 @@ def error_map(model, flair, mask):
     the scan is brighter than what the network expects.
     """
     return np.asarray(flair, np.float32) - reconstruct(model, flair, mask)
+
+
+def similarity(flair, reconstruction):
+    """SSIM of a FLAIR and its reconstruction, cubes (n, n, n) in [0, 1], as one number; 1 where they are equal."""
+    from wmhqc import losses
+
+    one, other = (np.asarray(cube, np.float32)[None, ..., None] for cube in (flair, reconstruction))
+    return float(losses.ssim(one, other)[0])

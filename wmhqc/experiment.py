@@ -287,7 +287,7 @@ def network(run, fold: int, name: str):
 
 def judge(run, fold: int) -> None:
     """Maps and scores of every case, each by networks that have not seen it."""
-    from wmhqc import errormaps, losses, runs, scores, uncertainty
+    from wmhqc import errormaps, runs, scores, uncertainty
 
     chosen, part = settings(run), parts(run, fold)
     mc = {member: network(run, fold, f"mc_unet-{member}") for member in MEMBERS}
@@ -302,7 +302,7 @@ def judge(run, fold: int) -> None:
             flair = prepared.volume[..., 1] / 255
             rebuilt = errormaps.reconstruct(rec, flair, found.mask)
             row = scores.row(prepared, found, flair - rebuilt)
-            row["ssim"] = float(losses.ssim(flair[None, ..., None], rebuilt[None, ..., None])[0])
+            row["ssim"] = errormaps.similarity(flair, rebuilt)
             if not teaches:
                 row |= scores.from_other_samples(prepared, mc["main"], list(mc.values()))
             runs.save_maps(known.with_suffix(".npz"), mean=found.mean, error=flair - rebuilt)

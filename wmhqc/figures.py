@@ -67,8 +67,8 @@ def maps(prepared, mc=None, reconstruction: np.ndarray | None = None) -> dict:
 def case_maps(cases: Mapping[str, Mapping]):
     """One row of maps for each case, as in the paper's Fig. 1.
 
-    Each row is the axial slice with most lesion (manual, or else predicted); left is the left
-    of the patient. Orange: outline of the manual lesions. On the error map, solid lines enclose
+    Each row is the axial slice with most lesion (manual, or else predicted), seen from the feet: the
+    patient's right is on the left, as radiologists have it. Orange: outline of the manual lesions. On the error map, solid lines enclose
     values above a third of the scale, dashed ones values below minus a third.
 
     Parameters
@@ -112,13 +112,14 @@ def case_maps(cases: Mapping[str, Mapping]):
             cut = case[name][:, :, slices[label]].T
             style = styles.get(name, {"cmap": "gray", "vmin": 0, "vmax": 255})
             images[name] = axis.imshow(cut, origin="lower", aspect=y / x, interpolation="nearest", **style)
+            axis.invert_xaxis()
             if name in ("flair", "prediction") and "lesion" in case:
                 _outline(axis, case["lesion"][:, :, slices[label]].T, 0.5, ORANGE)
             if name == "error":
                 _outline(axis, cut, limit / 3, "black", "solid", 0.6)
                 _outline(axis, cut, -limit / 3, "black", "dashed", 0.6)
         row[0].set_ylabel(label, fontsize=15)
-        for side, place, align in (("L", 0.03, "left"), ("R", 0.97, "right")):
+        for side, place, align in (("R", 0.03, "left"), ("L", 0.97, "right")):
             row[0].text(place, 0.97, side, color="white", fontsize=12, ha=align, va="top", transform=row[0].transAxes)
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(MAPS[name], fontsize=15)
@@ -163,7 +164,7 @@ def _closed(figure):
 
 
 def pictures(panels: Mapping[str, Mapping], columns: int = 3):
-    """Slices beside each other, each with its title; left is the left of the patient.
+    """Slices (axial or coronal) beside each other, each with its title; the patient's right is on the left.
 
     Parameters
     ----------
@@ -193,6 +194,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         low, high = panel.get("limits", (0, panel["image"].max()))
         axis.imshow(panel["image"].T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=y / x,
                     interpolation="nearest")
+        axis.invert_xaxis()
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
         axis.set(xticks=[], yticks=[], facecolor="black")

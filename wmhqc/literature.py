@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from itertools import combinations
 
 import pandas as pd
 
@@ -17,6 +18,10 @@ CATEGORIES = {
     "target": (
         "brain tumour", "MS lesion", "stroke lesion", "brain structures", "heart", "pancreas", "prostate", "lung",
         "several organs", "skin lesion", "retinal vessels", "not stated",
+    ),
+    "pathology": (
+        "healthy", "Alzheimer's disease", "cancer", "chest", "heart", "lung", "multiple sclerosis", "pancreatic cancer",
+        "prostate", "skin lesion", "stroke",
     ),
     "modality": ("MRI", "CT", "photograph"),
     "family": (
@@ -33,9 +38,9 @@ JUDGED = ("correlation", "error", "classification")
 SEPARATOR = "; "
 #: Columns of `studies` for the reader, and their headings.
 SHOWN = {
-    "study": "Study", "reported": "Reported", "target": "Target", "family": "Method", "approach": "Approach",
-    "modality": "Images", "kind": "Kind of result", "r": "r", "mae": "MAE", "sample": "Sample", "year": "Year",
-    "segmentation_quality": "Segmentation", "note": "Our note",
+    "study": "Study", "reported": "Reported", "target": "Target", "pathology": "Pathology", "qc_method": "QC method",
+    "family": "Family", "approach": "Approach", "modality": "Images", "kind": "Kind of result", "r": "r", "mae": "MAE",
+    "sample": "Sample", "year": "Year", "segmentation_quality": "Segmentation", "note": "Our note",
 }  # fmt: skip
 _TEXT = ["key", "study", "printed", "sequences", "segmentation", "segmentation_quality", "qc_method", "reported",
          "note", "url", *CATEGORIES]  # fmt: skip
@@ -69,7 +74,8 @@ def studies() -> pd.DataFrame:
     DataFrame
         `key` (in the book's bibliography), `study`, `year`, `printed` (the cut-off name in the
         supplement), `reference` (number in the paper's list, NaN if it is not there); `target`,
-        `modality`, `sequences`, `sample` (size as printed; patients, scans or images);
+        `pathology` of the people, `modality`, `sequences`, `sample` (size as printed; patients,
+        scans or images);
         `segmentation`, `segmentation_quality`; `qc_method`, `family`, `approach`; what is
         reported for quality control: `kind`, `reported`, `r` and `mae` (correlation with the true
         quality, and mean absolute error, where printed); `note` (ours), `url`.
@@ -141,15 +147,34 @@ def prisma() -> pd.DataFrame:
 
 
 def identified() -> dict[str, int]:
-    """Sums of the supplement's own numbers that could be the studies "identified"; it prints 643."""
+    """Sums of the supplement's own numbers that should be the studies "identified"; it prints 643."""
     web, unique = WEB_OF_SCIENCE["found in Web of Science"], WEB_OF_SCIENCE["without duplicates"]
-    elsewhere, lists = sum(ELSEWHERE.values()), ELSEWHERE["reference lists"]
+    elsewhere = sum(ELSEWHERE.values())
     return {
         "all": web + elsewhere,
         "all, without duplicates": unique + elsewhere,
-        "all but those from reference lists": web + elsewhere - lists,
         "Web of Science without duplicates": unique,
     }
+
+
+def sums_to(total: int) -> pd.DataFrame:
+    """Ways to come to `total` from the supplement's numbers, if some of the papers from elsewhere are forgotten.
+
+    Returns
+    -------
+    DataFrame, one row a way
+        `sum`, as text; `start`: the step of Web of Science it begins with, with or without the
+        duplicates; `forgotten`: the ways of `ELSEWHERE` that it leaves out.
+    """
+    rows = []
+    for start in ("found in Web of Science", "without duplicates"):
+        for size in range(len(ELSEWHERE), -1, -1):
+            for counted in combinations(ELSEWHERE, size):
+                numbers = [WEB_OF_SCIENCE[start], *(ELSEWHERE[way] for way in counted)]
+                if sum(numbers) == total:
+                    forgotten = ", ".join(way for way in ELSEWHERE if way not in counted)
+                    rows.append((" + ".join(map(str, numbers)), start, forgotten))
+    return pd.DataFrame(rows, columns=["sum", "start", "forgotten"])
 
 
 def draw_prisma():

@@ -19,7 +19,9 @@ Ledoit & Wolf, J. Multivariate Analysis 2004 (covariance of few cases). The inte
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
+import json
 import math
 import platform
 import re
@@ -72,6 +74,8 @@ LABELS = {
     "predicted_dice_uncertainty": ("predicted Dice, from prediction and uncertainty", ""),
     "predicted_dice_error": ("predicted Dice, from prediction and error map", ""),
     "expected_dice": ("expected Dice, from the probabilities alone", ""),
+    "volume_on_scan_ml": ("lesion volume, on the scan's grid", "ml"),
+    "expected_dice_scaled": ("expected Dice, from calibrated probabilities", ""),
     "agreement_dice": ("Dice with our own segmentation", ""),
     "volume_ml": ("lesion volume", "ml"),
     "own_volume_ml": ("lesion volume of our own segmentation", "ml"),
@@ -79,6 +83,7 @@ LABELS = {
     "lesion_count": ("number of lesions", ""),
     "contrast": ("contrast of the mask on FLAIR", ""),
     "vs_uncertainty": ("sum of the uncertainty map (VS)", "mm³ bit"),
+    "vs_residual": ("VS beyond what the volume explains", ""),
     "vs_per_volume": ("uncertainty per lesion volume", "bit"),
     "mean_entropy": ("mean uncertainty in the mask", "bit"),
     "non_boundary_entropy": ("mean uncertainty off the borders", "bit"),
@@ -113,6 +118,12 @@ LABELS = {
 }  # fmt: skip
 #: Fewer calibration cases than this say nothing about what a scan of their kind looks like.
 FEWEST_ALIKE = 20
+#: Share of scans of the calibration cases' kind that are taken for it.
+ALIKE = 0.95
+#: A calibration case that is this many times as far from the others as the median one is odd, and left out.
+ODD = 3
+#: Problems of a manual mask that do not keep a scan from being judged; they become notes.
+BEARABLE = ("lesion mask is empty", "lesion mask is not brighter")
 
 
 @dataclass
@@ -139,7 +150,7 @@ class Judgement:
 # ---------------------------------------------------------------- what comes in
 
 
-def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict:
+def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: list | None = None) -> dict:
     """Read the images of a case and refuse what cannot be judged, before any work is done.
 
     Parameters
@@ -151,6 +162,8 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict
         Put images that are on another grid onto that of the FLAIR, trusting the headers.
     whole_head : bool
         Accept images with skull and without a brain mask, since one is made (`brain_mask`).
+    notes : list of str, optional
+        Gets what a reader of the result should know: what was resampled, what is odd about the manual mask.
 
     Returns
     -------
@@ -163,7 +176,10 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict
         With one line for each problem: what, in which file, what to do.
     """
     images: dict = {}
+    notes = [] if notes is None else notes
     problems = cohort.case_problems(row, images)
+    if not _given(row, "t1") and row.get("t1_choice"):
+        problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
 
     def add(name: str, problem: str, action: str) -> None:
         problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
@@ -173,6 +189,8 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict
             image = cohort.load(row["segmentation"])
             mask = cohort.binary(np.asanyarray(image.dataobj), row["segmentation"])
             images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+        except FileNotFoundError as error:
+            add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
         except (OSError, ValueError) as error:
             add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
     if "flair" in images and "segmentation" in images:
@@ -183,17 +201,29 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False) -> dict
         add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
     if resample:
         problems = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
-    _refuse(problems)
+    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
+    notes += [f"The {problem['problem']}." for problem in problems]
 
-    flair = images["flair"]
-    for name, image in images.items():
-        if cohort.apart(image, flair):
-            images[name] = cohort.resample_to(image, flair, order=1 if name == "t1" else 0)
+    flair, problems = images["flair"], []
+    moved = [name for name, image in images.items() if cohort.apart(image, flair)]
+    for name in moved:
+        images[name] = cohort.resample_to(images[name], flair, order=1 if name == "t1" else 0)
+        notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
     problem = _head_problem(images)
     if problem and ("brainmask" in images or not whole_head):
         add("brainmask" if "brainmask" in images else "t1", *problem)
+    elif "lesion" in moved:
+        array = np.asanyarray(flair.dataobj)
+        found = cohort.lesion_problems(images["lesion"], flair, array, _brain(images))
+        notes += [f"The lesion mask {problem}." for problem, _ in found]
     _refuse(problems)
     return images
+
+
+def _brain(images: Mapping) -> np.ndarray:
+    """Where the brain is: the brain mask, or without one what is above 0 in T1 and FLAIR."""
+    names = ("brainmask",) if "brainmask" in images else ("t1", "flair")
+    return np.logical_and.reduce([np.asanyarray(images[name].dataobj) > 0 for name in names])
 
 
 def _given(row: Mapping, name: str) -> bool:
@@ -214,13 +244,11 @@ def _head_problem(images: Mapping) -> tuple[str, str] | None:
     ml = abs(np.linalg.det(images["flair"].affine[:3, :3])) / 1000
     low, high = BRAIN_ML
     if "brainmask" in images:
-        volume = ml * np.count_nonzero(np.asanyarray(images["brainmask"].dataobj) > 0)
+        volume = ml * np.count_nonzero(_brain(images))
         if not low <= volume <= high:
             return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
         return None
-    volume = ml * np.count_nonzero(
-        np.logical_and(*(np.asanyarray(images[name].dataobj) > 0 for name in ("t1", "flair")))
-    )
+    volume = ml * np.count_nonzero(_brain(images))
     if volume > high:
         return f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR, {WHOLE_HEAD}", GIVE_MASK
     return None
@@ -262,7 +290,11 @@ def brain_mask(t1, scratch) -> nib.Nifti1Image:
         nib.save(t1, head)
         run_bet([head], [brain], [mask], [volume], no_gpu=True)
         made = cohort.load(mask)
-    return nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
+    made = nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
+    problem = _head_problem({"flair": t1, "brainmask": made})
+    if problem:
+        raise ValueError(f"the {problem[0]}: deepbet did not find the brain; make a mask with another tool (--brainmask)")
+    return made
 
 
 def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -270,16 +302,18 @@ def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
 
     A BIDS data set has a file ``dataset_description.json``: each
     ``sub-x[/ses-y]/anat/*_FLAIR.nii.gz`` is a case, with the T1w of the same name or else the
-    only one beside it. A brain mask is looked for in its derivatives
-    (``*_desc-brain_mask.nii.gz``). Any other folder is read by `wmhqc.cohort.from_folder`.
+    only one beside it (where there are several, the only one without contrast agent). A brain mask is
+    looked for in its derivatives (``*_desc-brain_mask.nii.gz``), but not in those that this
+    program made. Any other folder is read by `wmhqc.cohort.from_folder`.
 
     Parameters
     ----------
     source : path
     templates : mapping, optional
-        Where further masks lie, by the names in `INPUTS`: a path in which ``{case}`` stands for
-        the name of the case and ``{folder}`` for the folder of its FLAIR. A mask that is not
-        there counts as not given, except a segmentation.
+        Where further files lie, by the names in `INPUTS`: a path in which ``{case}`` stands for
+        the name of the case, ``{folder}`` for the folder of its FLAIR and ``{path}`` for that folder as
+        seen from `source` (sub-x/ses-y/anat). A mask that is not there counts as not given, or stays
+        the one that was found; a segmentation or T1 that is not there is missing.
 
     Returns
     -------
@@ -290,14 +324,23 @@ def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
     table = _bids(source) if (source / "dataset_description.json").is_file() else cohort.from_folder(source)
     table["segmentation"] = ""
     for name, template in (templates or {}).items():
-        paths = [
-            template.replace("{case}", case).replace("{folder}", str(Path(flair).parent))
-            for case, flair in zip(table["case"], table["flair"])
-        ]
-        table[name] = [path if name == "segmentation" or Path(path).is_file() else "" for path in paths]
-        if not any(table[name]):
-            raise FileNotFoundError(f"no case has a file {template}; expected a path with {{case}} or {{folder}}")
+        paths = [_fill(template, row, source) for row in table.to_dict("records")]
+        there = [Path(path).is_file() for path in paths]
+        if not any(there):
+            raise FileNotFoundError(f"no case has a file {template}, for example {paths[0]}")
+        needed = name in ("segmentation", "t1")
+        table[name] = [path if needed or is_there else old for path, is_there, old in zip(paths, there, table[name])]
     return table
+
+
+def _fill(template: str, row: Mapping, source: Path) -> str:
+    folder = Path(row["flair"]).parent
+    words = {"{case}": row["case"], "{folder}": str(folder)}
+    if "{path}" in template:
+        words["{path}"] = str(folder.relative_to(source))
+    for word, value in words.items():
+        template = template.replace(word, value)
+    return template
 
 
 def other_masks(patients: pd.DataFrame) -> pd.DataFrame:
@@ -319,26 +362,60 @@ def other_masks(patients: pd.DataFrame) -> pd.DataFrame:
 def _bids(source: Path) -> pd.DataFrame:
     """The FLAIR scans of a BIDS data set, without its derivatives."""
     rows = []
-    for pattern in ("sub-*/anat/*_FLAIR.nii*", "sub-*/ses-*/anat/*_FLAIR.nii*"):
-        for flair in sorted(source.glob(pattern)):
-            case = re.sub(r"_FLAIR\.nii(\.gz)?$", "", flair.name)
-            t1 = [file for file in flair.parent.glob("*_T1w.nii*") if not file.name.startswith(".")]
-            named = [file for file in t1 if file.name.startswith(f"{case}_T1w.")]
-            session = flair.parent.relative_to(source)
-            masks = sorted(source.glob(f"derivatives/*/{session}/*_desc-brain_mask.nii*"))
+    derivatives = [folder for folder in sorted(source.glob("derivatives/*")) if not made_by_us(folder)]
+    for pattern in ("sub-*/anat", "sub-*/ses-*/anat"):
+        for anat in sorted(source.glob(pattern)):
+            session = anat.relative_to(source)
+            masks = [file for folder in derivatives for file in _images(folder / session, "desc-brain_mask")]
             masks = [file for file in masks if "_space-" not in file.name or "_space-FLAIR" in file.name]
-            rows.append({
-                "case": case, "patient": session.parts[0].removeprefix("sub-"), "flair": str(flair),
-                "t1": str((named or t1)[0]) if named or len(t1) == 1 else str(flair.parent / f"{case}_T1w.nii.gz"),
-                "brainmask": str(masks[0]) if masks else "",
-            })  # fmt: skip
+            for flair in _images(anat, "FLAIR"):
+                case = flair.name.removesuffix(".gz").removesuffix("_FLAIR.nii")
+                rows.append(
+                    {"case": case, "patient": session.parts[0].removeprefix("sub-"), "flair": str(flair),
+                     "brainmask": _mask(masks, case), **_t1(anat, case)}
+                )  # fmt: skip
     if not rows:
         raise ValueError(f"{source}: no case found; expected files like sub-x/anat/sub-x_FLAIR.nii.gz")
-    table = pd.DataFrame(rows)
-    for name in cohort.COLUMNS:
-        if name not in table:
-            table[name] = False if name == "synthetic" else "other" if name == "database" else ""
-    return table[cohort.COLUMNS]
+    return cohort.as_table(rows, str(source))
+
+
+def _images(folder: Path, ending: str) -> list[Path]:
+    """NIfTI files of a folder that end so; hidden ones, as some systems leave beside the real ones, are none."""
+    found = [file for kind in (".nii", ".nii.gz") for file in folder.glob(f"*_{ending}{kind}")]
+    return sorted(file for file in found if not file.name.startswith("."))
+
+
+def _t1(anat: Path, case: str) -> dict:
+    """The T1w of the same name, else the only one, else the only one without contrast agent; the candidates if none."""
+    beside = _images(anat, "T1w")
+    named = [file for file in beside if file.name.startswith(f"{case}_T1w.")]
+    plain = [file for file in beside if "_ce-" not in file.name]
+    for found in (named, beside, plain):
+        if len(found) == 1:
+            return {"t1": str(found[0]), "t1_choice": ""}
+    names = ", ".join(file.name for file in beside)
+    return {"t1": "" if beside else str(anat / f"{case}_T1w.nii.gz"), "t1_choice": names}
+
+
+def _mask(masks: list[Path], case: str) -> str:
+    """The mask that names the case, else the first that may be one of it."""
+    agree = [str(mask) for mask in masks if _agree(mask.name, case)]
+    return next((mask for mask in agree if Path(mask).name.startswith(f"{case}_")), agree[0] if agree else "")
+
+
+def _agree(name: str, case: str) -> bool:
+    """May a derivative be one of this case?  Not if an entity of its name (acq-, run- ...) says otherwise."""
+    theirs, ours = (dict(re.findall(r"([a-z]+)-([A-Za-z0-9]+)", text)) for text in (name, case))
+    return all(ours.get(key) == value for key, value in theirs.items() if key not in ("desc", "space", "res", "label"))
+
+
+def made_by_us(folder: Path) -> bool:
+    """Does the folder hold results of `wmhqc qc`?"""
+    try:
+        made = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))["GeneratedBy"]
+        return any(by.get("Name") == "wmhqc" for by in made)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 # ---------------------------------------------------------------- networks and calibration cases
@@ -371,31 +448,55 @@ def reference_cases() -> pd.DataFrame:
 def read_calibration(path) -> pd.DataFrame:
     """Calibration cases of one's own: the `group.tsv` that ``wmhqc qc`` wrote for labelled scans.
 
+    Of a patient with several scans the first counts, as those are not independent.
+
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file, or no row with a predicted and a true Dice.
+        No such file; no row with a predicted and a true Dice; a case twice; judged by other reference networks.
     """
+    from wmhqc import reference
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist; expected the group.tsv that `wmhqc qc` wrote for labelled scans"
         )
-    table = pd.read_csv(path, sep="\t")
+    table = pd.read_csv(path, sep="\t", dtype={name: str for name in ("case", "patient", "program")})
     missing = [name for name in ("case", SCORE, "lesion_dice") if name not in table]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; expected the group.tsv that `wmhqc qc` wrote")
     table = table[table["lesion_dice"].notna() & table[SCORE].notna()]
     if table.empty:
         raise ValueError(f"{path}: no case has a true Dice; judge scans with manual masks first (`--lesion`)")
-    return table
+    twice = table["case"][table["case"].duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"{path}: case {', '.join(twice[:3])} is there more than once; calibration cases are independent")
+    if "reference" in table and (table["reference"] != sha256(reference.folder() / "manifest.json")).any():
+        raise ValueError(f"{path} was made with other reference networks than these; judge the labelled scans anew")
+    if "patient" in table:
+        table = table[~table["patient"].duplicated() | table["patient"].isna()]
+    return table.reset_index(drop=True)
+
+
+def without(calibration: pd.DataFrame, row: Mapping) -> pd.DataFrame:
+    """The calibration cases that are neither this scan itself nor another one of its patient."""
+    own = pd.Series(False, calibration.index)
+    if "flair_sha256" in calibration:
+        own |= calibration["flair_sha256"] == sha256(row["flair"])
+    if "patient" in calibration and row.get("patient"):
+        own |= calibration["patient"] == row["patient"]
+    return calibration[~own]
 
 
 def origin(path=None) -> str:
     """Where the calibration cases are from, as a sentence."""
     if path:
-        return f"The calibration cases are the labelled scans of {path}."
-    return "The calibration cases are the validation cases of the reference run, which are synthetic scans."
+        return f"The calibration cases are the labelled scans of {Path(path).absolute().parent.name}/{Path(path).name}."
+    return (
+        "The calibration cases are the validation cases of all folds of the reference run, synthetic scans, each judged "
+        "by its own fold's networks; those used here are the networks of one fold."
+    )
 
 
 # ---------------------------------------------------------------- judging
@@ -417,7 +518,7 @@ def judge(
     Parameters
     ----------
     row : Mapping
-        As in `read`.
+        As in `read`; `program`, if known, names what drew the given segmentation.
     networks : mapping
         From `load_networks`.
     calibration : DataFrame
@@ -435,10 +536,11 @@ def judge(
     Returns
     -------
     Judgement
-        Its `record`: case; judged (own or given); verdict (accept or review); reasons (list of
-        str); predicted_dice (value, low, high, level, cases); promise; likeness; scores; truth
-        (empty without a manual mask); features; ranges (what the middle 98 % of the calibration
-        cases have).
+        Its `record`: case; judged (own or given) and program; verdict (accept or review); reasons (list
+        of str); predicted_dice (value, low, high, level, cases, valid: does the interval hold for such a
+        scan?); promise; likeness; scores; truth (empty without a manual mask); features; ranges (what
+        the middle 98 % of the calibration cases have). Dice and threshold are measured on the networks' grid;
+        `dice_on_scan` and `*_on_scan_ml` on the scan's.
     """
     images = dict(read(row) if images is None else images)
     size = networks["mc_unet"].input_shape[1]
@@ -455,8 +557,10 @@ def judge(
     probability = np.asanyarray(images["prediction"].dataobj)
     images["mask"] = nib.Nifti1Image((probability >= 0.5).astype(np.uint8), prepared.affine)
     judged = np.asanyarray(images["segmentation" if given else "mask"].dataobj) > 0
-    brain = np.asanyarray(images["brainmask"].dataobj) > 0 if "brainmask" in images else probability >= 0
-    scores["contrast"] = cohort.contrast(judged, np.asanyarray(images["flair"].dataobj), brain, prepared.affine)
+    ml = abs(np.linalg.det(prepared.affine[:3, :3])) / 1000
+    scores["volume_on_scan_ml"] = ml * np.count_nonzero(judged)
+    flair = np.asanyarray(images["flair"].dataobj)
+    scores["contrast"] = cohort.contrast(judged, flair, _brain(images), prepared.affine)
 
     names = set(_truth_names())
     truth = {name: value for name, value in scores.items() if name in names}
@@ -464,12 +568,15 @@ def judge(
     if "lesion" in images:
         from wmhqc.scores import lesion_dice
 
-        truth["dice_on_scan"] = lesion_dice(judged, np.asanyarray(images["lesion"].dataobj) > 0)
+        lesion = np.asanyarray(images["lesion"].dataobj) > 0
+        truth |= {"dice_on_scan": lesion_dice(judged, lesion), "true_on_scan_ml": ml * np.count_nonzero(lesion)}
     features = scan_features(prepared)
     record = {
         "case": row["case"],
+        "patient": row.get("patient") or row["case"],
         "judged": "given" if given else "own",
-        **decide(scores | features, calibration, given, tau, risk, certainty),
+        "program": row.get("program") or "",
+        **decide(scores | features, calibration, given, tau, risk, certainty, row.get("program") or ""),
         "truth": truth,
         "scores": scores,
         "features": features,
@@ -594,14 +701,32 @@ def scan_features(prepared) -> dict:
 # ---------------------------------------------------------------- deciding
 
 
+def same_origin(calibration: pd.DataFrame, given: bool, program: str = "") -> pd.DataFrame:
+    """The calibration cases whose segmentations are of the same origin: our networks', or that program's."""
+    made = calibration["judged"] if "judged" in calibration else pd.Series("own", calibration.index)
+    same = made == ("given" if given else "own")
+    if given and "program" in calibration:
+        same &= calibration["program"].fillna("") == program
+    return calibration[same]
+
+
+def promised(cases: pd.DataFrame, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9) -> thresholds.Choice:
+    """The threshold on `SCORE` with the promise, from the calibration cases of `same_origin`."""
+    if cases.empty:
+        return thresholds.Choice(math.nan, "cannot be promised: the calibration cases are segmentations of another origin")
+    cases = cases.dropna(subset=["lesion_dice", SCORE])
+    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
+
+
 def decide(
-    scores: Mapping, calibration: pd.DataFrame, given: bool, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9
-) -> dict:
+    scores: Mapping, calibration: pd.DataFrame, given: bool, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9,
+    program: str = "",
+) -> dict:  # fmt: skip
     """Verdict on a segmentation, from its scores and the calibration cases alone.
 
     Accept needs all of: a threshold with the promise can be had from the calibration cases;
-    they are segmentations of the same origin; the scan looks like theirs; the mask is brighter
-    than its surroundings on FLAIR; the predicted Dice reaches the threshold. Whatever is
+    they are segmentations of the same origin; scan and mask look like theirs; the mask is not empty
+    and brighter than its surroundings on FLAIR; the predicted Dice reaches the threshold. Whatever is
     missing is a reason for review.
 
     Parameters
@@ -610,50 +735,73 @@ def decide(
         Scores and features of the case.
     calibration : DataFrame
         One row per case with `lesion_dice`, the score `SCORE` and, if known, `FEATURES`; the
-        column `judged` says whose segmentations they are (own if there is none).
+        columns `judged` and `program` say whose segmentations they are (own if there is none).
     given : bool
         The segmentation was given, not made by our networks.
+    program : str
+        What drew it, if that is known.
 
     Returns
     -------
     dict
         verdict, reasons, predicted_dice, promise, likeness; see `judge`.
     """
-    made = calibration["judged"] if "judged" in calibration else pd.Series("own", calibration.index)
-    same_kind = calibration[made == ("given" if given else "own")]
-    cases = (same_kind if len(same_kind) else calibration).dropna(subset=["lesion_dice", SCORE])
+    same = same_origin(calibration, given, program)
+    cases = (same if len(same) else calibration).dropna(subset=["lesion_dice", SCORE])
     value = float(scores.get(SCORE, math.nan))
-    choice = thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
+    choice = promised(same, tau, risk, certainty)
     low, high = (float(end[0]) for end in conformal_interval(value, cases[SCORE], cases["lesion_dice"], certainty))
     alike = likeness(scores, calibration)
+    unlike = ([] if alike["like"] else [_most_unlike(alike)]) + _mask_unlike(scores, cases)
 
-    reasons = []
-    if not len(same_kind):
-        whose = "our networks' own segmentations" if given else "segmentations that were given"
-        reasons.append(f"The calibration cases are {whose}, this one is not: no error rate can be promised.")
+    reasons = [*unlike]
     if not choice.possible:
-        reasons.append(f"At most {100 * risk:g} % failures among the accepted {choice.message}.")
-    if not alike["like"]:
-        reasons.append(_most_unlike(alike))
+        reasons.insert(0, f"At most {100 * risk:g} % failures among the accepted {choice.message}.")
     applies = not reasons
-    contrast = scores.get("contrast", math.nan)
-    if contrast < cohort.MIN_CONTRAST:
-        reasons.append(
-            f"The mask is hardly brighter than its surroundings on FLAIR (contrast {contrast:.2f}; "
-            "manual masks: above 0.9)."
-        )
+    reasons += _mask_problems(scores)
     if choice.possible and not value >= choice.threshold:
         reasons.append(f"The predicted Dice {value:.2f} is below the threshold {choice.threshold:.2f}.")
     return {
         "verdict": "review" if reasons else "accept",
         "reasons": reasons,
-        "predicted_dice": {"value": value, "low": low, "high": high, "level": certainty, "cases": len(cases)},
+        "predicted_dice": {
+            "value": value, "low": low, "high": high, "level": certainty, "cases": len(cases),
+            "valid": bool(len(same)) and not unlike,
+        },
         "promise": {
             "applies": applies, "possible": choice.possible, "threshold": choice.threshold, "score": SCORE, "tau": tau,
             "risk": risk, "certainty": certainty, "cases": len(cases), "message": choice.message,
         },
         "likeness": alike,
     }  # fmt: skip
+
+
+def _mask_unlike(scores: Mapping, cases: pd.DataFrame) -> list[str]:
+    """What of the mask no calibration case has: a volume so small or large, so little agreement with our own."""
+    reasons = []
+    for name in ("volume_ml", "agreement_dice"):
+        known = cases[name].dropna() if name in cases else pd.Series(dtype=float)
+        value = scores.get(name)
+        if value is None or math.isnan(value) or len(known) < FEWEST_ALIKE:
+            continue
+        low, high = known.min(), known.max()
+        if value < low or (value > high and name == "volume_ml"):
+            found = {"name": name, "value": value, "low": low, "high": high}
+            reasons.append(f"No calibration case has such a mask: {_words(found)}.")
+    return reasons
+
+
+def _mask_problems(scores: Mapping) -> list[str]:
+    contrast = scores.get("contrast", math.nan)
+    if scores.get("volume_ml") == 0:
+        return ["The mask is empty: whether there is nothing to find, only a look at the scan can tell."]
+    if math.isnan(contrast):
+        return ["The mask or its surroundings lie outside the brain: whether it is bright on FLAIR is not known."]
+    if contrast < cohort.MIN_CONTRAST:
+        return [
+            f"The mask is hardly brighter than its surroundings on FLAIR (contrast {contrast:.2f}; manual masks: above 0.9)."
+        ]
+    return []
 
 
 def keep_promise(
@@ -696,8 +844,9 @@ def likeness(scores: Mapping, calibration: pd.DataFrame) -> dict:
 
     The Mahalanobis distance of its `FEATURES` from their mean, with a shrunken covariance
     (Ledoit-Wolf), is compared with the distance of each calibration case from the others: a
-    scan farther off than all n of them is not of their kind. A scan that is has a chance of
-    about 1 / (n + 1) to be taken for another.
+    scan farther off than a share `ALIKE` of them is not of their kind (of those that are, about one
+    in twenty is taken for another). Odd calibration cases, as one without a good brain mask, would widen
+    what counts as alike; they are left out, and named.
 
     Returns
     -------
@@ -712,8 +861,10 @@ def likeness(scores: Mapping, calibration: pd.DataFrame) -> dict:
         return result | {"words": f"How the calibration cases look is known of {len(table)} scans only, and "
                                   f"{FEWEST_ALIKE} are needed to say whether this one is of their kind."}  # fmt: skip
     point, others = np.array([scores[name] for name in known], float), table.to_numpy(float)
+    usual, limit = _usual(others.tobytes(), len(known))
+    odd = table.index[[i not in usual for i in range(len(table))]]
+    others = others[list(usual)]
     distance = _distance(point, others)
-    limit = max(_distance(other, np.delete(others, i, axis=0)) for i, other in enumerate(others))
     deviation = np.abs(point - others.mean(axis=0)) / _spread(others)
     low, high = np.percentile(others, (1, 99), axis=0)
     outside = [
@@ -722,9 +873,30 @@ def likeness(scores: Mapping, calibration: pd.DataFrame) -> dict:
         if not low[i] <= point[i] <= high[i]
     ]
     like = bool(distance <= limit)
-    words = f"The scan {'looks' if like else 'does not look'} like the {len(table)} calibration cases"
-    words += f" (distance {distance:.1f}, theirs up to {limit:.1f})."
-    return result | {"like": like, "distance": distance, "limit": limit, "outside": outside, "words": words}
+    words = f"The scan {'looks' if like else 'does not look'} like the {len(others)} calibration cases"
+    words += f" (distance {distance:.1f}; {100 * ALIKE:g} % of theirs are at most {limit:.1f})."
+    if len(odd):
+        names = ", ".join(calibration.loc[odd, "case"].astype(str)) if "case" in calibration else len(odd)
+        words += f" Calibration cases unlike all others were left out: {names}."
+    result |= {"like": like, "distance": distance, "limit": limit, "cases": len(others), "outside": outside}
+    return result | {"words": words}
+
+
+@functools.lru_cache(maxsize=8)  # the same calibration cases for all scans
+def _usual(data: bytes, columns: int) -> tuple[tuple[int, ...], float]:
+    """Rows of a table of features that are not odd, and the distance from the others that most of them keep."""
+    table = np.frombuffer(data).reshape(-1, columns)
+    usual = np.arange(len(table))
+    distances = _from_the_others(table)
+    good = distances <= ODD * np.median(distances)
+    if not good.all() and good.sum() >= FEWEST_ALIKE:
+        usual, distances = usual[good], _from_the_others(table[good])
+    enough = math.ceil(round(ALIKE * (len(usual) + 1), 9))
+    return tuple(usual.tolist()), float(np.sort(distances)[min(enough, len(usual)) - 1])
+
+
+def _from_the_others(table: np.ndarray) -> np.ndarray:
+    return np.array([_distance(row, np.delete(table, i, axis=0)) for i, row in enumerate(table)])
 
 
 def _most_unlike(alike: Mapping) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +141,6 @@ def with_all_folds(judged: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.concat([table, judged[~judged["synthetic"].astype(bool)]], ignore_index=True)
 
 
-@lru_cache
 def parts() -> dict:
     """Case -> "test", "validation" or "train" for the networks that are shipped."""
     column = table("folds").set_index("case")[f"fold_{FOLD}"]

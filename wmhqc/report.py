@@ -6,8 +6,9 @@ security policy in each page forbids it to load anything.
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ STRIPS = (qc.SCORE, "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "d
 #: Columns that it lists, and their heads.
 COLUMNS = {
     "case": "Scan", "verdict": "Verdict", qc.SCORE: "Predicted Dice", "low": "from", "high": "to",
-    "dice_on_scan": "True Dice", "volume_ml": "Volume (ml)", "distance": "Distance", "reasons": "Reasons",
+    "lesion_dice": "True Dice", "volume_on_scan_ml": "Volume (ml)", "distance": "Distance", "reasons": "Reasons",
 }  # fmt: skip
 TEXTS = ("case", "verdict", "reasons")
 
@@ -43,54 +44,84 @@ def case(judgement) -> str:
     )  # fmt: skip
 
 
-def table(records: Sequence[Mapping]) -> pd.DataFrame:
-    """One row a scan, from the records that `wmhqc.cli` wrote.
+def row(record: Mapping) -> dict:
+    """One row of the table of a group, from a record that `wmhqc.cli` wrote.
 
-    Columns: case, judged, verdict, promise_applies, reasons, low and high (of the predicted
-    Dice), like, distance, outside (features beyond the calibration cases'), report, flair; then
-    all scores, truth and features. A scan that could not be judged has its reason and no more.
+    case, patient, judged, program, verdict, promise_applies, reasons, low, high and interval_valid (of the
+    predicted Dice), like, distance, outside (features beyond the calibration cases'), report; tau, risk,
+    certainty, threshold; flair, flair_sha256 and reference, by which `wmhqc.qc.read_calibration` knows the
+    scan and the networks; then all scores, truth and features. A scan that could not be judged
+    has its reason and no more.
     """
-    rows = []
-    for record in records:
-        row = {"case": record["case"], "verdict": record["verdict"], "reasons": " ".join(record["reasons"])}
+    found = {"case": record["case"], "verdict": record["verdict"], "reasons": " ".join(record["reasons"])}
+    if "scores" not in record:
+        return found
+    alike, predicted, promise, flair = (
+        record["likeness"], record["predicted_dice"], record["promise"], record["inputs"]["flair"]
+    )  # fmt: skip
+    return found | {
+        **{name: record[name] for name in ("patient", "judged", "program", "report", "reference")},
+        **{name: predicted[name] for name in ("low", "high")}, "interval_valid": predicted["valid"],
+        **{name: promise[name] for name in ("tau", "risk", "certainty", "threshold")},
+        "promise_applies": promise["applies"], "like": alike["like"], "distance": alike["distance"],
+        "outside": "; ".join(qc.LABELS[found["name"]][0] for found in alike["outside"]),
+        "flair": flair["path"], "flair_sha256": flair["sha256"],
+        **record["scores"], **record["truth"], **record["features"],
+    }  # fmt: skip
+
+
+class Group:
+    """The table and the report of many scans, from their records, of which one at a time is in memory."""
+
+    def __init__(self, title: str = "Can you trust these masks?"):
+        self.title, self.rows, self.rules, self.bands = title, [], {}, {}
+
+    def add(self, record: Mapping) -> None:
+        """Take in the record of a scan."""
+        self.rows.append(row(record))
         if "scores" in record:
-            alike, predicted = record["likeness"], record["predicted_dice"]
-            row |= {
-                "judged": record["judged"], "promise_applies": record["promise"]["applies"], "low": predicted["low"],
-                "high": predicted["high"], "like": alike["like"], "distance": alike["distance"],
-                "outside": "; ".join(qc.LABELS[found["name"]][0] for found in alike["outside"]),
-                "report": record["report"], "flair": record["inputs"]["flair"]["path"],
-                **record["scores"], **record["truth"], **record["features"],
-            }  # fmt: skip
-        rows.append(row)
-    return pd.DataFrame(rows)
+            rule = f"{promise_words(record['promise'])} {record['calibration']}"
+            self.rules[rule] = self.rules.get(rule, 0) + 1
+            self.bands = self.bands or record["ranges"] | {"distance": [0, record["likeness"]["limit"] or 0]}
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows)
+
+    def tsv(self) -> str:
+        """The table as BIDS wants it: one line a scan, n/a where nothing is known."""
+        table = self.table()
+        words = table.select_dtypes(exclude=["number", "bool"]).columns
+        table[words] = table[words].map(lambda value: " ".join(value.split()) if isinstance(value, str) else value)
+        return table.to_csv(sep="\t", index=False, na_rep="n/a", quoting=csv.QUOTE_NONE)
+
+    def html(self) -> str:
+        """The report: strips of the scores, and a table to sort."""
+        table = self.table()
+        counts = {name: int((table["verdict"] == name).sum()) for name in ("accept", "review")}
+        counts["failed"] = len(table) - sum(counts.values())
+        rows = [qc.plain(row) for row in table.to_dict("records")]
+        for found in rows:
+            found["report"] = quote(found["report"]) if found.get("report") else ""
+        columns = [
+            {"name": name, "label": label, "numeric": name not in TEXTS}
+            for name, label in COLUMNS.items()
+            if name in table and table[name].notna().any()
+        ]
+        strips = [_strip(table, name, self.bands) for name in STRIPS if name in table and table[name].notna().any()]
+        return _render(
+            "group.html", title=self.title, rows=rows, counts=counts, columns=columns, strips=strips, rules=self.rules,
+            labelled="lesion_dice" in table and bool(table["lesion_dice"].notna().any()),
+        )  # fmt: skip
 
 
-def group(table: pd.DataFrame, records: Sequence[Mapping], title: str = "Can you trust these masks?") -> str:
-    """The report of many scans as HTML: strips of their scores, and a table to sort.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `table`.
-    records : sequence of dict
-        What it was made from; they know the calibration cases.
-    """
-    counts = {name: int((table["verdict"] == name).sum()) for name in ("accept", "review")}
-    counts["failed"] = len(table) - sum(counts.values())
-    rows = [qc.plain(row) for row in table.to_dict("records")]
-    for row in rows:
-        row["report"] = quote(row["report"]) if row.get("report") else ""
-    columns = [
-        {"name": name, "label": label, "numeric": name not in TEXTS}
-        for name, label in COLUMNS.items()
-        if name in table and table[name].notna().any()
-    ]
-    judged = [record for record in records if "scores" in record]
-    strips = [_strip(table, name, judged) for name in STRIPS if name in table and table[name].notna().any()]
-    calibrations = sorted({record["calibration"] for record in judged})
-    return _render(
-        "group.html", title=title, rows=rows, counts=counts, columns=columns, strips=strips, notes=calibrations
+def promise_words(promise: Mapping) -> str:
+    """The rule of a verdict, in one sentence."""
+    wanted = f"at most {percent(promise['risk'])} of the accepted have a lesion Dice below {number(promise['tau'])}"
+    if not promise["possible"]:
+        return f"Wanted: {wanted}, with {percent(promise['certainty'])} certainty. This {promise['message']}."
+    return (
+        f"Accepted: predicted Dice of at least {dice(promise['threshold'])}, where the promise applies: {wanted}, with "
+        f"{percent(promise['certainty'])} certainty ({promise['message']})."
     )
 
 
@@ -173,7 +204,7 @@ def bar(record: Mapping) -> str:
     """The predicted Dice with its interval on a scale from 0 to 1 (HTML)."""
     from markupsafe import Markup
 
-    predicted, truth, tau = record["predicted_dice"], record["truth"].get("dice_on_scan"), record["promise"]["tau"]
+    predicted, truth, tau = record["predicted_dice"], record["truth"].get("lesion_dice"), record["promise"]["tau"]
     marks = [f'<span class="tau" style="left:{100 * tau:.1f}%"></span>']
     words = [f"┆ failed below {number(tau)}"]
     if predicted["low"] is not None:
@@ -193,7 +224,7 @@ def bar(record: Mapping) -> str:
     )
 
 
-def _strip(table: pd.DataFrame, name: str, records: Sequence[Mapping]) -> dict:
+def _strip(table: pd.DataFrame, name: str, bands: Mapping) -> dict:
     """One score of all scans as dots on a line."""
     from markupsafe import Markup, escape
 
@@ -201,7 +232,7 @@ def _strip(table: pd.DataFrame, name: str, records: Sequence[Mapping]) -> dict:
     shown = table[table[name].notna()]
     values = shown[name].to_numpy(float)
     ends = [values.min(), values.max()]
-    band = records[0]["ranges"].get(name, []) if name != "distance" else [0, records[0]["likeness"]["limit"] or 0]
+    band = bands.get(name, [])
     low, high = min(ends + band), max(ends + band)
 
     def place(value: float) -> float:  # in per cent of the width

@@ -25,6 +25,7 @@ TITLES = {
     "dice_regression": "Predicting Dice",
     "published": "The published numbers",
     "which_score": "Which score should you trust?",
+    "promises": "What can be promised?",
     "your_scan": "Your own scan",
     "speed": "How fast is it, and why",
     "literature": "What others found",

@@ -57,6 +57,38 @@ CONFIDENCE = {
     "predicted_dice_bounded": 1,
 }
 
+#: What each score is, and the least that it takes to compute it.
+ABOUT = {
+    "volume_ml": ("volume of the mask; the baseline", "mask"),
+    "brain_share": ("volume of the mask over that of the brain", "mask, brain mask"),
+    "lesion_count": ("number of connected lesions", "mask"),
+    "vs_uncertainty": ("sum of the entropy of the mean over all voxels (Eq. 10)", "passes"),
+    "vs_per_volume": ("that sum over the volume of the mask", "passes"),
+    "vs_residual": ("what of its logarithm the logarithm of the volume does not explain", "passes, validation cases"),
+    "mean_entropy": ("mean entropy in the mask", "passes"),
+    "non_boundary_entropy": ("mean entropy of the brain without the border of the mask", "passes"),
+    "patch_entropy": ("mean entropy of the 10 mm cube where it is highest", "passes"),
+    "mean_variance": ("mean variance of the passes in the mask", "passes"),
+    "mean_expected_entropy": ("mean over the mask and the passes of each pass's own entropy", "passes"),
+    "mean_mutual_information": ("entropy of the mean less that: what only the passes' disagreement adds", "passes"),
+    "pairwise_dice": ("mean Dice between two passes", "passes"),
+    "iou_disagreement": ("1 less the mean overlap (IoU) of a pass with the mask", "passes"),
+    "volume_cv": ("spread of the passes' volume over its mean", "passes"),
+    "lesion_uncertainty": ("mean over the lesions of how badly the passes agree on them", "passes"),
+    "expected_dice": ("Dice of the mask, if each voxel were lesion with the probability that the network says", "passes"),
+    "expected_dice_scaled": ("the same, with probabilities made right on the validation cases", "passes, validation cases"),
+    "tta_pairwise_dice": ("mean Dice between predictions for the scan, flipped and changed a little", "changed inputs"),
+    "tta_vs_uncertainty": ("sum of the entropy of their mean", "changed inputs"),
+    "ensemble_pairwise_dice": ("mean Dice between networks trained on other cases", "several networks"),
+    "ensemble_vs_uncertainty": ("sum of the entropy of their mean", "several networks"),
+    "vs_error": ("sum of the error map over all voxels", "mask, Rec U-net"),
+    "vs_error_inside": ("sum of the error map in the mask", "mask, Rec U-net"),
+    "predicted_dice_image": ("Dice predicted from prediction and FLAIR", "passes, Reg-net"),
+    "predicted_dice_uncertainty": ("Dice predicted from prediction and entropy", "passes, Reg-net"),
+    "predicted_dice_error": ("Dice predicted from prediction and error map", "passes, Rec U-net, Reg-net"),
+    "predicted_dice_bounded": ("Dice predicted from mask and FLAIR, between 0 and 1", "mask, Reg-net"),
+}
+
 _CUBE = np.ones((3, 3, 3), bool)  # lesions touch by face, edge or corner, as in the WMH challenge
 
 

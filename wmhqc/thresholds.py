@@ -117,7 +117,7 @@ def cases_needed(risk: float, delta: float = 0.1, failed: int = 0) -> int:
     """
     _share("risk", risk)
     _share("delta", delta)
-    n = failed + 1
+    n = max(failed + 1, math.ceil(round(math.log(delta) / math.log1p(-risk), 9)))  # so many if none failed
     while stats.binom.cdf(failed, n, risk) > delta:
         n += 1
     return n

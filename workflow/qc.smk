@@ -10,9 +10,12 @@
 #   '--brainmask {folder}/{case}_brainmask.nii.gz'
 #
 # Scans that cannot be judged are listed in group.tsv with the reason, and the others go on.  A job
-# that was killed is run again and takes up its batch where it was.
+# that was killed is run again and takes up its batch where it was; called again after scans have come or
+# changed, or with other options, only the batches that this concerns are run, and of these the scans.
 
 import hashlib
+import math
+import os
 import shlex
 from pathlib import Path
 
@@ -21,11 +24,22 @@ from wmhqc import qc
 if "source" not in config or "out" not in config:
     raise WorkflowError("give the scans and a folder for the results: --config source=FOLDER out=DIR")
 SOURCE, OUT = config["source"], Path(config["out"]).resolve()
-CASES = sorted(qc.find(SOURCE)["case"])
+TABLE = qc.find(SOURCE).sort_values("case")
 SIZE = int(config.get("batch", 20))
-BATCHES = [CASES[i : i + SIZE] for i in range(0, len(CASES), SIZE)]
-# named after their cases, so that scans that come later make batches of their own
-BATCHES = {hashlib.sha256(" ".join(batch).encode()).hexdigest()[:12]: batch for batch in BATCHES}
+# A case's batch depends on its name, not on the other cases, until their number has doubled.
+BITS = max(0, math.ceil(math.log2(len(TABLE) / SIZE)))
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+BATCHES = {}
+for row in TABLE.to_dict("records"):
+    files = [row[name] for name in qc.INPUTS if row.get(name) and os.path.exists(row[name])]
+    state = [row["case"], *([path, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in files)]
+    number = int(digest(row["case"])[:8], 16) >> (32 - BITS)
+    BATCHES.setdefault(f"{BITS}-{number}", []).append((row["case"], str(state)))
 DONE = f"{OUT}/.batches/{{batch}}.done"
 OPTIONS = shlex.join(shlex.split(config.get("options", "")))
 
@@ -48,11 +62,13 @@ rule batch:
     output:
         touch(DONE),
     params:
-        cases=lambda wildcards: BATCHES[wildcards.batch],
+        cases=lambda wildcards: [case for case, _ in BATCHES[wildcards.batch]],
+        state=lambda wildcards: digest(str(BATCHES[wildcards.batch])),  # the scans' files, for Snakemake to compare
+        options=lambda wildcards: OPTIONS,  # a function, since it may hold {case}
     threads: 1
     resources:
         mem_mb=3000,
-        runtime=lambda wildcards: 10 + 2 * SIZE,
+        runtime=lambda wildcards: 10 + 2 * len(BATCHES[wildcards.batch]),
     shell:
         "OMP_NUM_THREADS={threads} TF_NUM_INTRAOP_THREADS={threads} "
-        "wmhqc qc {SOURCE:q} --out {OUT:q} --skip-bad --cases {params.cases:q} {OPTIONS} || test $? -eq 1"
+        "wmhqc qc {SOURCE:q} --out {OUT:q} --skip-bad --cases {params.cases:q} {params.options} || test $? -eq 3"  # 3: some could not be judged
