@@ -74,6 +74,16 @@ def load_maps(path: str | Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
+def write_maps(folder: str | Path, prepared, keep: dict[str, np.ndarray], show: dict[str, np.ndarray]) -> None:
+    """Maps of a case: some as npz on the networks' grid, for later chapters, some as NIfTI on the scan's grid."""
+    from wmhqc import preprocess
+
+    stem = Path(folder) / "maps" / prepared.case
+    save_maps(f"{stem}.npz", **keep)
+    for name, values in show.items():
+        save_image(preprocess.to_scan(values, prepared), f"{stem}_{name}.nii.gz")
+
+
 def save_image(image, path: str | Path) -> None:
     """Write a nibabel image under a temporary name, then move it."""
     with replacing(path) as partial:
