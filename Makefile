@@ -24,7 +24,7 @@ book: setup
 
 test: setup
 	$(SNAKEMAKE) --config set=smoke
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 setup: .venv/installed
 
