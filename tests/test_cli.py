@@ -273,6 +273,27 @@ def test_results_of_labelled_scans_calibrate(scans, judged, tmp_path):
     assert cli.main([*one(scans), "--calibration", str(out / "group.tsv"), "--out", str(out)]) == 2
 
 
+def test_an_own_result_is_not_read_as_mask_of_the_case(scans, judged, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    kept = files(out)
+    mask = out / "sub-a" / "anat" / "sub-a_label-WMH_mask.nii.gz"
+    assert cli.main([*one(scans, segmentation=str(mask)), "--out", str(out)]) == 2
+    assert "would be replaced" in capsys.readouterr().err and files(out) == kept
+    assert cli.main([*one(scans, segmentation=str(mask)), "--out", str(tmp_path / "second")]) == 0
+
+
+def test_a_killed_process_ends_the_run_and_says_so(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "")
+    with pytest.raises(MemoryError, match="goes on where it was, better with fewer --jobs"):
+        list(cli._each(die, [{"case": name} for name in "abcd"], 2))
+
+
+def die(row):
+    os._exit(1)
+
+
 def test_a_note_says_when_no_scan_can_be_accepted(scans, judged, tmp_path, capsys):
     assert cli.main([*one(scans), "--out", str(tmp_path / "out")]) == 0
     assert "every scan will be for review" not in capsys.readouterr().out
@@ -425,14 +446,14 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
         "XDG_CACHE_HOME": str(tmp_path),
     }  # fmt: skip
     command = [sys.executable, *"-m snakemake --cores 2 --quiet -s".split(), str(ROOT / "workflow" / "qc.smk"), "--config"]
-    command += [f"source={scans}", f"out={out}", "batch=2", "options=--risk 0.2 --brainmask {folder}/{case}_b.nii"]
+    command += [f"source={scans}", f"out={out}", "batch=2", "options=--risk 0.2 --brainmask {folder}/{case}_brainmask.nii.gz"]
     done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     *jobs, last = calls.read_text().splitlines()
     assert last == f"group {out}" and 1 <= len(jobs) <= 2
     for job in jobs:
         assert job.startswith(f"qc {scans} --out {out} --skip-bad --cases ")
-        assert job.endswith("--risk 0.2 --brainmask {folder}/{case}_b.nii")
+        assert job.endswith("--risk 0.2 --brainmask {folder}/{case}_brainmask.nii.gz")
     named = [case for job in jobs for case in job.split("--cases ")[1].split(" --risk")[0].split()]
     assert sorted(named) == ["sub-a", "sub-b", "sub-c"]
     # Called again nothing is done; a scan that has changed, or another option, is seen.
@@ -443,6 +464,8 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
         return [line for line in calls.read_text().splitlines() if line.startswith("qc ")]
 
     assert again() == []
+    os.utime(scans / "sub-b" / "sub-b_brainmask.nii.gz")
+    assert len(again()) == 1
     make_scan(scans / "sub-a", "sub-a", 9)
     assert len(again()) == 1
     command[-1] = command[-1].replace("0.2", "0.3")

@@ -514,3 +514,11 @@ def test_credit_names_the_source_of_a_picture():
     assert cohort.credit(row) == "sub-a: CC BY. Somebody (2017)"
     assert cohort.credit(row | {"licence": float("nan"), "citation": None}) == "sub-a: real, source unknown"
     assert cohort.credit(row | {"synthetic": True}) == "sub-a: synthetic"
+
+
+def test_a_quaternion_that_is_a_little_off_keeps_no_scan_out(tmp_path):
+    image = nib.Nifti1Image(np.arange(27.0, dtype=np.float32).reshape(3, 3, 3), np.diag([1.0, 2, 3, 1]))
+    image.header["qform_code"], image.header["sform_code"] = 1, 1
+    image.header["quatern_b"], image.header["quatern_c"], image.header["quatern_d"] = 0.6, 0.8, 0.01
+    nib.save(image, tmp_path / "off.nii")
+    assert np.array_equal(cohort.load(tmp_path / "off.nii").affine, image.affine)

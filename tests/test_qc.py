@@ -158,7 +158,17 @@ def test_masks_of_other_programs_are_found_beside_the_scan(scan, tmp_path):
     assert none.empty and {"segmentation", "program"} <= set(none)
 
 
-def test_find_takes_no_mask_of_another_scan_and_none_of_its_own_making(scan, tmp_path):
+def test_find_takes_the_mask_of_the_t1(scan, tmp_path):
+    anat, masks = (tmp_path / "bids" / part / "sub-a" / "anat" for part in ("", "derivatives/fmriprep"))
+    anat.mkdir(parents=True), masks.mkdir(parents=True)
+    (tmp_path / "bids" / "dataset_description.json").write_text("{}")
+    for name in ("acq-space_FLAIR", "acq-mprage_T1w"):
+        shutil.copy(scan["flair"], anat / f"sub-a_{name}.nii.gz")
+    shutil.copy(scan["brainmask"], masks / "sub-a_acq-mprage_desc-brain_mask.nii.gz")
+    assert qc.find(tmp_path / "bids")["brainmask"].item().endswith("sub-a_acq-mprage_desc-brain_mask.nii.gz")
+
+
+def test_find_takes_no_mask_of_another_scan_and_none_of_its_own_making(scan, tmp_path, monkeypatch):
     root = tmp_path / "bids"
     anat = root / "sub-a" / "anat"
     anat.mkdir(parents=True)
@@ -179,6 +189,9 @@ def test_find_takes_no_mask_of_another_scan_and_none_of_its_own_making(scan, tmp
     assert table["brainmask"].iloc[1] == ""
     table = qc.find(root, {"segmentation": str(root / "derivatives/bet/{path}/{case}_desc-brain_mask.nii.gz")})
     assert table["segmentation"].iloc[0].endswith("bet/sub-a/anat/sub-a_acq-ax_desc-brain_mask.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    relative = qc.find("bids", {"segmentation": "bids/derivatives/bet/{path}/{case}_desc-brain_mask.nii.gz"})
+    assert relative["segmentation"].iloc[0] == "bids/derivatives/bet/sub-a/anat/sub-a_acq-ax_desc-brain_mask.nii.gz"
     shutil.copy(scan["flair"], anat / "sub-a_run-2_T1w.nii.gz")
     text = refusal(qc.find(root).iloc[0].to_dict())
     assert "no T1 given" in text and "several lie beside the FLAIR (sub-a_T1w.nii.gz, sub-a_ce-gad_T1w.nii.gz" in text and "--t1" in text
@@ -320,11 +333,14 @@ def test_no_promise_with_few_calibration_cases():
 def test_a_given_segmentation_needs_calibration_of_its_kind():
     table = cases()
     made = qc.decide(like(table), table, given=True)
-    assert made["verdict"] == "review" and "segmentations of another origin" in made["reasons"][0]
+    assert made["verdict"] == "review" and "(theirs: our own; this one: a program without a name)" in made["reasons"][0]
     assert not made["promise"]["possible"] and not made["predicted_dice"]["valid"]
     theirs = table.assign(judged="given", program="LST")
     assert qc.decide(like(table), theirs, given=True, program="LST")["verdict"] == "accept"
-    assert qc.decide(like(table), theirs, given=True, program="BIANCA")["verdict"] == "review"
+    other = qc.decide(like(table), theirs, given=True, program="BIANCA")
+    assert other["verdict"] == "review" and "(theirs: LST; this one: BIANCA)" in other["reasons"][0]
+    alone = qc.decide(like(table), theirs[:0], given=True, program="LST")
+    assert alone["verdict"] == "review" and "none is left but this patient's own" in alone["reasons"][0]
 
 
 def test_a_given_mask_that_agrees_less_than_any_calibration_case_is_for_review():

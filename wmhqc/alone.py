@@ -79,7 +79,7 @@ def _data(run: Path, chosen: dict) -> None:
     table["split"] = table["case"].map(reference.parts())
     real, note = download.real_patients()
     print(note)
-    real = real[real["lesion"].notna()].assign(split="real")
+    real = real[real["lesion"] != ""].assign(split="real")
     everyone, _ = cohort.check(pd.concat([table, real], ignore_index=True), on_bad="leave out")
     everyone = cohort.add_facts(everyone)
     work = [delayed(_prepare)(row, folder, chosen["size"]) for row in everyone.to_dict("records")]

@@ -47,10 +47,10 @@ BRAIN = "desc-brain_mask"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 done, 2 bad input, 3 some scans could not be judged."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"wmhqc {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="wmhqc", description="Quality control of segmentations of white matter hyperintensities."
     )
@@ -156,6 +157,7 @@ def _qc(arguments) -> int:
     }
     settings["tau"] = arguments.failed_below
     _say_what_can_be_promised(settings, out, bool(arguments.segmentation), arguments.program)
+    _refuse_own_results(rows, out)
     rests_on = foundation(settings["calibration"])
     for row in rows:
         row["key"] = key(row, settings, rests_on)
@@ -184,6 +186,20 @@ def _qc(arguments) -> int:
     for case, problem in bad.items():
         print(f"{case}: not judged, {problem}", file=sys.stderr)
     return 3 if failed or bad else 0
+
+
+def _refuse_own_results(rows: list[dict], out: Path) -> None:
+    """A file that would be replaced cannot be read as a mask."""
+    from wmhqc import qc
+
+    for row in rows:
+        replaced = {(out / name).resolve() for name in _names(row["case"])}
+        for name in qc.INPUTS:
+            if row.get(name) and Path(row[name]).resolve() in replaced:
+                raise ValueError(
+                    f"{row[name]} would be replaced by the new result; copy it to another place, or write the results to "
+                    "another folder (--out)"
+                )
 
 
 def _say_what_can_be_promised(settings: dict, out: Path, given: bool, program: str) -> None:
@@ -240,7 +256,7 @@ def _rows(arguments) -> list[dict]:
             raise ValueError("a case cannot be called group, as group.html is the report of all; give --case")
         row |= {name: os.path.abspath(row[name]) if row.get(name) else "" for name in qc.INPUTS}
         patient = re.match("sub-([A-Za-z0-9]+)", row["case"])
-        row |= {"program": arguments.program, "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
+        row |= {"program": " ".join(arguments.program.split()), "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
     return rows
 
 
@@ -357,10 +373,11 @@ def _each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[t
         futures = {pool.submit(work, row, *arguments): row["case"] for row in rows}
         try:
             for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool:
-                    yield futures[future], "not judged: a process was killed, perhaps for want of memory; use fewer --jobs"
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise MemoryError(
+                "a process was killed, perhaps for want of memory; the same command goes on where it was, better with fewer --jobs"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -373,7 +390,7 @@ def _check(row: dict, settings: dict) -> str:
     try:
         qc.read(row, settings["resample"], settings["extract_brain"])
     except Exception as error:  # whatever it is, it is this case's, and the others are looked at
-        return str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
+        return str(error) if isinstance(error, ValueError) else f"{row['case']}: {type(error).__name__}: {error}"
     return ""
 
 
@@ -408,7 +425,10 @@ def _judged(row: dict, settings: dict, out: Path) -> dict:
         images["brainmask"] = qc.brain_mask(images["t1"], out)
         notes.append("The brain mask was made with deepbet.")
     rule = {name: settings[name] for name in ("passes", "tau", "risk", "certainty")}
-    calibration = qc.without(_calibration(settings["calibration"]), row)
+    known = _calibration(settings["calibration"])
+    calibration = qc.without(known, row)
+    if len(calibration) < len(known):
+        notes.append(f"Not asked, as of the same scan or patient: {len(known) - len(calibration)} of the calibration cases.")
     judgement = qc.judge(row, _networks(), calibration, images, **rule)
     record = judgement.record
     record |= {"calibration": qc.origin(settings["calibration"]), "notes": notes, **qc.provenance(row)}
@@ -466,9 +486,14 @@ def _not_judged(case: str, problem: str, out: Path) -> None:
 
 def clear(case: str, out: Path) -> None:
     """Remove what an earlier call wrote about a case, its record first."""
-    maps = [f"{stem(case)}_{ending}.nii.gz" for ending in (*MAPS.values(), BRAIN)]
-    for name in (f"{stem(case)}_qc.json", f"{case}.html", *maps):
+    for name in _names(case):
         _inside(out, name).unlink(missing_ok=True)
+
+
+def _names(case: str) -> list[str]:
+    """All files that may be written about a case, seen from the folder of results; the record first."""
+    maps = [f"{stem(case)}_{ending}.nii.gz" for ending in (*MAPS.values(), BRAIN)]
+    return [f"{stem(case)}_qc.json", f"{case}.html", *maps]
 
 
 def _shown(path: Path) -> str:

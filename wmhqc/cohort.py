@@ -391,8 +391,11 @@ def load(path) -> nib.spatialimages.SpatialImage:
 def copy_codes(image, source) -> None:
     """Give an image the sform and qform of another on the same grid, with what their codes say they mean."""
     for form in ("qform", "sform"):
-        matrix, code = getattr(source, f"get_{form}")(coded=True)
-        getattr(image, f"set_{form}")(matrix, int(code))
+        try:
+            matrix, code = getattr(source, f"get_{form}")(coded=True)
+            getattr(image, f"set_{form}")(matrix, int(code))
+        except (ValueError, nib.spatialimages.HeaderDataError):
+            continue  # a quaternion that is a little off; the other form says where the voxels lie
 
 
 def load_lesion(row: Mapping) -> nib.Nifti1Image:

@@ -18,11 +18,13 @@ Ledoit & Wolf, J. Multivariate Analysis 2004 (covariance of few cases). The inte
 
 from __future__ import annotations
 
+import csv
 import datetime
 import functools
 import hashlib
 import json
 import math
+import os
 import platform
 import re
 import tempfile
@@ -123,7 +125,7 @@ ALIKE = 0.95
 #: A calibration case that is this many times as far from the others as the median one is odd, and left out.
 ODD = 3
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
-BEARABLE = ("lesion mask is empty", "lesion mask is not brighter")
+BEARABLE = "lesion mask is empty"
 
 
 @dataclass
@@ -214,9 +216,9 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
         add("brainmask" if "brainmask" in images else "t1", *problem)
     elif "lesion" in moved:
         array = np.asanyarray(flair.dataobj)
-        found = cohort.lesion_problems(images["lesion"], flair, array, _brain(images))
-        notes += [f"The lesion mask {problem}." for problem, _ in found]
-    _refuse(problems)
+        for problem, action in cohort.lesion_problems(images["lesion"], flair, array, _brain(images)):
+            add("lesion", f"lesion mask {problem}", action)
+    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
     return images
 
 
@@ -337,7 +339,7 @@ def _fill(template: str, row: Mapping, source: Path) -> str:
     folder = Path(row["flair"]).parent
     words = {"{case}": row["case"], "{folder}": str(folder)}
     if "{path}" in template:
-        words["{path}"] = str(folder.relative_to(source))
+        words["{path}"] = os.path.relpath(folder.resolve(), source.resolve())
     for word, value in words.items():
         template = template.replace(word, value)
     return template
@@ -370,9 +372,10 @@ def _bids(source: Path) -> pd.DataFrame:
             masks = [file for file in masks if "_space-" not in file.name or "_space-FLAIR" in file.name]
             for flair in _images(anat, "FLAIR"):
                 case = flair.name.removesuffix(".gz").removesuffix("_FLAIR.nii")
+                t1 = _t1(anat, case)
                 rows.append(
                     {"case": case, "patient": session.parts[0].removeprefix("sub-"), "flair": str(flair),
-                     "brainmask": _mask(masks, case), **_t1(anat, case)}
+                     "brainmask": _mask(masks, case, Path(t1["t1"]).name.split("_T1w.")[0]), **t1}
                 )  # fmt: skip
     if not rows:
         raise ValueError(f"{source}: no case found; expected files like sub-x/anat/sub-x_FLAIR.nii.gz")
@@ -397,10 +400,14 @@ def _t1(anat: Path, case: str) -> dict:
     return {"t1": "" if beside else str(anat / f"{case}_T1w.nii.gz"), "t1_choice": names}
 
 
-def _mask(masks: list[Path], case: str) -> str:
-    """The mask that names the case, else the first that may be one of it."""
-    agree = [str(mask) for mask in masks if _agree(mask.name, case)]
-    return next((mask for mask in agree if Path(mask).name.startswith(f"{case}_")), agree[0] if agree else "")
+def _mask(masks: list[Path], case: str, t1: str) -> str:
+    """The mask that names the case, else its T1, else the first that may be one of the case."""
+    agree = [mask for mask in masks if _agree(mask.name, case) or (t1 and _agree(mask.name, t1))]
+    for name in (f"{case}_", f"{t1}_", ""):
+        for mask in agree:
+            if mask.name.startswith(name):
+                return str(mask)
+    return ""
 
 
 def _agree(name: str, case: str) -> bool:
@@ -462,7 +469,10 @@ def read_calibration(path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path} does not exist; expected the group.tsv that `wmhqc qc` wrote for labelled scans"
         )
-    table = pd.read_csv(path, sep="\t", dtype={name: str for name in ("case", "patient", "program")})
+    text = {name: str for name in ("case", "patient", "program")}
+    table = pd.read_csv(
+        path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""], quoting=csv.QUOTE_NONE
+    )
     missing = [name for name in ("case", SCORE, "lesion_dice") if name not in table]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; expected the group.tsv that `wmhqc qc` wrote")
@@ -713,7 +723,7 @@ def same_origin(calibration: pd.DataFrame, given: bool, program: str = "") -> pd
 def promised(cases: pd.DataFrame, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9) -> thresholds.Choice:
     """The threshold on `SCORE` with the promise, from the calibration cases of `same_origin`."""
     if cases.empty:
-        return thresholds.Choice(math.nan, "cannot be promised: the calibration cases are segmentations of another origin")
+        return thresholds.Choice(math.nan, "cannot be promised: no calibration case is a segmentation of the same origin")
     cases = cases.dropna(subset=["lesion_dice", SCORE])
     return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
 
@@ -756,7 +766,8 @@ def decide(
 
     reasons = [*unlike]
     if not choice.possible:
-        reasons.insert(0, f"At most {100 * risk:g} % failures among the accepted {choice.message}.")
+        origins = "" if len(same) else f" ({_origins(calibration)}; this one: {_origin(given, program)})"
+        reasons.insert(0, f"At most {100 * risk:g} % failures among the accepted {choice.message}{origins}.")
     applies = not reasons
     reasons += _mask_problems(scores)
     if choice.possible and not value >= choice.threshold:
@@ -774,6 +785,18 @@ def decide(
         },
         "likeness": alike,
     }  # fmt: skip
+
+
+def _origin(given: bool, program: str) -> str:
+    return (program or "a program without a name") if given else "our own"
+
+
+def _origins(calibration: pd.DataFrame) -> str:
+    if calibration.empty:
+        return "none is left but this patient's own"
+    made = calibration["judged"] if "judged" in calibration else pd.Series("own", calibration.index)
+    program = calibration["program"].fillna("") if "program" in calibration else pd.Series("", calibration.index)
+    return "theirs: " + ", ".join(sorted({_origin(m == "given", p) for m, p in zip(made, program)}))
 
 
 def _mask_unlike(scores: Mapping, cases: pd.DataFrame) -> list[str]:

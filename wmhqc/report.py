@@ -60,8 +60,8 @@ def row(record: Mapping) -> dict:
         record["likeness"], record["predicted_dice"], record["promise"], record["inputs"]["flair"]
     )  # fmt: skip
     return found | {
-        **{name: record[name] for name in ("patient", "judged", "program", "report", "reference")},
-        **{name: predicted[name] for name in ("low", "high")}, "interval_valid": predicted["valid"],
+        **{name: record.get(name, "") for name in ("patient", "judged", "program", "report", "reference")},
+        **{name: predicted[name] for name in ("low", "high")}, "interval_valid": predicted.get("valid", False),
         **{name: promise[name] for name in ("tau", "risk", "certainty", "threshold")},
         "promise_applies": promise["applies"], "like": alike["like"], "distance": alike["distance"],
         "outside": "; ".join(qc.LABELS[found["name"]][0] for found in alike["outside"]),
@@ -74,7 +74,7 @@ class Group:
     """The table and the report of many scans, from their records, of which one at a time is in memory."""
 
     def __init__(self, title: str = "Can you trust these masks?"):
-        self.title, self.rows, self.rules, self.bands = title, [], {}, {}
+        self.title, self.rows, self.rules, self.thresholds, self.bands = title, [], {}, [], {}
 
     def add(self, record: Mapping) -> None:
         """Take in the record of a scan."""
@@ -82,6 +82,8 @@ class Group:
         if "scores" in record:
             rule = f"{promise_words(record['promise'])} {record['calibration']}"
             self.rules[rule] = self.rules.get(rule, 0) + 1
+            # differs a little between scans, as nobody is calibrated on himself
+            self.thresholds += [record["promise"]["threshold"]] if record["promise"]["possible"] else []
             self.bands = self.bands or record["ranges"] | {"distance": [0, record["likeness"]["limit"] or 0]}
 
     def table(self) -> pd.DataFrame:
@@ -109,7 +111,7 @@ class Group:
         ]
         strips = [_strip(table, name, self.bands) for name in STRIPS if name in table and table[name].notna().any()]
         return _render(
-            "group.html", title=self.title, rows=rows, counts=counts, columns=columns, strips=strips, rules=self.rules,
+            "group.html", title=self.title, rows=rows, counts=counts, columns=columns, strips=strips, rules=self.rules, thresholds=sorted({dice(value) for value in self.thresholds}),
             labelled="lesion_dice" in table and bool(table["lesion_dice"].notna().any()),
         )  # fmt: skip
 
@@ -117,12 +119,10 @@ class Group:
 def promise_words(promise: Mapping) -> str:
     """The rule of a verdict, in one sentence."""
     wanted = f"at most {percent(promise['risk'])} of the accepted have a lesion Dice below {number(promise['tau'])}"
+    wanted += f", with {percent(promise['certainty'])} certainty"
     if not promise["possible"]:
-        return f"Wanted: {wanted}, with {percent(promise['certainty'])} certainty. This {promise['message']}."
-    return (
-        f"Accepted: predicted Dice of at least {dice(promise['threshold'])}, where the promise applies: {wanted}, with "
-        f"{percent(promise['certainty'])} certainty ({promise['message']})."
-    )
+        return f"Wanted: {wanted}. With these calibration cases this cannot be promised."
+    return f"Accepted is where the promise applies and the predicted Dice reaches a threshold: {wanted}."
 
 
 def frame(html: str, title: str, height: int = 900):

@@ -19,12 +19,15 @@ import os
 import shlex
 from pathlib import Path
 
-from wmhqc import qc
+from wmhqc import cli, qc
 
 if "source" not in config or "out" not in config:
     raise WorkflowError("give the scans and a folder for the results: --config source=FOLDER out=DIR")
 SOURCE, OUT = config["source"], Path(config["out"]).resolve()
-TABLE = qc.find(SOURCE).sort_values("case")
+OPTIONS = shlex.split(config.get("options", ""))
+GIVEN = cli.parser().parse_args(["qc", SOURCE, "--out", str(OUT), *OPTIONS])
+TEMPLATES = {name: getattr(GIVEN, name) for name in qc.INPUTS if getattr(GIVEN, name)}
+TABLE = qc.find(SOURCE, TEMPLATES).sort_values("case")
 SIZE = int(config.get("batch", 20))
 # A case's batch depends on its name, not on the other cases, until their number has doubled.
 BITS = max(0, math.ceil(math.log2(len(TABLE) / SIZE)))
@@ -37,11 +40,11 @@ def digest(text):
 BATCHES = {}
 for row in TABLE.to_dict("records"):
     files = [row[name] for name in qc.INPUTS if row.get(name) and os.path.exists(row[name])]
+    files += [GIVEN.calibration] if GIVEN.calibration else []
     state = [row["case"], *([path, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in files)]
     number = int(digest(row["case"])[:8], 16) >> (32 - BITS)
     BATCHES.setdefault(f"{BITS}-{number}", []).append((row["case"], str(state)))
 DONE = f"{OUT}/.batches/{{batch}}.done"
-OPTIONS = shlex.join(shlex.split(config.get("options", "")))
 
 
 localrules:
@@ -64,7 +67,7 @@ rule batch:
     params:
         cases=lambda wildcards: [case for case, _ in BATCHES[wildcards.batch]],
         state=lambda wildcards: digest(str(BATCHES[wildcards.batch])),  # the scans' files, for Snakemake to compare
-        options=lambda wildcards: OPTIONS,  # a function, since it may hold {case}
+        options=lambda wildcards: shlex.join(OPTIONS),  # a function, since it may hold {case}
     threads: 1
     resources:
         mem_mb=3000,
