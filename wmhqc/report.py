@@ -27,6 +27,7 @@ COLUMNS = {
     "lesion_dice": "True Dice", "volume_on_scan_ml": "Volume (ml)", "distance": "Distance", "reasons": "Reasons",
 }  # fmt: skip
 TEXTS = ("case", "verdict", "reasons")
+DICES = (qc.SCORE, "low", "high", "lesion_dice")
 
 
 def case(judgement) -> str:
@@ -105,7 +106,7 @@ class Group:
         for found in rows:
             found["report"] = quote(found["report"]) if found.get("report") else ""
         columns = [
-            {"name": name, "label": label, "numeric": name not in TEXTS}
+            {"name": name, "label": label, "numeric": name not in TEXTS, "write": dice if name in DICES else number}
             for name, label in COLUMNS.items()
             if name in table and table[name].notna().any()
         ]
