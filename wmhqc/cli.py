@@ -404,15 +404,12 @@ def _judge(row: dict, settings: dict, out: str) -> str:
         with contextlib.suppress(ValueError, OSError):
             _not_judged(row["case"], problem, out)
         return f"not judged: {problem}"
-    predicted, value = record["predicted_dice"], report_number(record["predicted_dice"]["value"])
+    predicted = record["predicted_dice"]
+    value = "unknown" if predicted["value"] is None else f"{predicted['value']:.2f}"
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
     interval += "" if predicted["valid"] or not interval else ", an interval that does not hold for such a scan"
     promise = "promise applies" if record["promise"]["applies"] else "no promise applies"
     return f"{record['verdict']} ({promise}), predicted Dice {value}{interval}, {_shown(out / record['report'])}"
-
-
-def report_number(value) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _judged(row: dict, settings: dict, out: Path) -> dict:
