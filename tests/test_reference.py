@@ -91,3 +91,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="holds no reference run.*WMHQC_REFERENCE"):
         reference.cases()
+
+
+def test_no_scan_can_be_accepted_with_what_comes_along():
+    """README.md and book/faq.md say so in words: once a better run comes with the package, change them."""
+    assert not qc.promised(qc.same_origin(qc.reference_cases(), given=False)).possible

@@ -149,6 +149,7 @@ def _qc(arguments) -> int:
     from wmhqc import qc
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments.program = " ".join(arguments.program.split())  # as it comes back from a table
     rows = _rows(arguments)
     out = output_folder(arguments.out, arguments.source)
     settings = {
@@ -256,7 +257,7 @@ def _rows(arguments) -> list[dict]:
             raise ValueError("a case cannot be called group, as group.html is the report of all; give --case")
         row |= {name: os.path.abspath(row[name]) if row.get(name) else "" for name in qc.INPUTS}
         patient = re.match("sub-([A-Za-z0-9]+)", row["case"])
-        row |= {"program": " ".join(arguments.program.split()), "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
+        row |= {"program": arguments.program, "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
     return rows
 
 
