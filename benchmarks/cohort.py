@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 from joblib import Parallel, delayed
 
-from wmhqc import preprocess, synthetic
+from wmhqc import preprocess
+from wmhqc.sources import synthetic
 
 
 class Peak:

@@ -20,7 +20,8 @@ def compare(cases: int = 3, seeds: int = 3, passes: int = 20) -> pd.DataFrame:
     """One row for each case, way and seed, with Dice, mean entropy in the mask, and VS."""
     import keras
 
-    from wmhqc import networks, preprocess, reference, scores, synthetic, uncertainty
+    from wmhqc import networks, preprocess, reference, scores, uncertainty
+    from wmhqc.sources import synthetic
 
     size = reference.manifest()["settings"]["size"]
     test = reference.cases("test").query("fold == @reference.FOLD").sort_values("true_ml")

@@ -18,7 +18,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import augment, cohort, preprocess, synthetic
+from wmhqc import augment, cohort, preprocess
+from wmhqc.sources import synthetic
 
 FILES = ("t1", "flair", "lesion", "brainmask")
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 import tiny
-from wmhqc import alone, cohort, download, reference, synthetic
+from wmhqc import cohort, reference
+from wmhqc.book import alone
+from wmhqc.sources import download, synthetic
 
 
 @pytest.fixture

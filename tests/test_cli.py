@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import wmhqc
-from wmhqc import cli, qc
+from wmhqc.screen import cli, qc
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -422,7 +422,7 @@ def test_processes_share_the_work(monkeypatch):
 
 
 def test_fetch_says_where_and_whose(monkeypatch, capsys):
-    from wmhqc import download
+    from wmhqc.sources import download
 
     asked = []
     table = pd.DataFrame({"flair": ["there/sub-a/sub-a_FLAIR.nii.gz"], "licence": ["CC BY"], "citation": ["Lesjak"]})

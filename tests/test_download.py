@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import cohort, download
+from wmhqc import cohort
+from wmhqc.sources import download
 
 FILES = ("T1w", "FLAIR", "lesion")
 
@@ -255,7 +256,7 @@ def test_mirror_that_lacks_a_patient(tmp_path, release):
 RUN = """
 import sys
 from pathlib import Path
-from wmhqc import download
+from wmhqc.sources import download
 download.MANIFEST = Path(sys.argv[1])
 try:
     print(len(download.fetch_ms17(sys.argv[2], base_url=sys.argv[3], progress=False, timeout=20)))
@@ -265,7 +266,7 @@ except OSError as error:
 
 
 def start(release, folder, url, prefix=""):
-    root = Path(download.__file__).resolve().parents[1]
+    root = Path(download.__file__).resolve().parents[2]
     return subprocess.Popen([sys.executable, "-c", prefix + RUN, release / "manifest.tsv", folder, url],
                             stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(root)})
 

@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from tiny import SETTINGS as TINY
-from wmhqc import alone, cohort, experiment, reference, scores, synthetic, training
+from wmhqc import cohort, experiment, reference, scores, training
+from wmhqc.book import alone
+from wmhqc.sources import synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhqc import explore, failure, thresholds
+from wmhqc import failure, thresholds, view
 
 SCORE = [0.9, 0.8, 0.6, 0.4, 0.2]
 DICE = [0.8, 0.3, 0.7, 0.4, 0.6]
@@ -24,7 +24,7 @@ def table(**columns):
 def test_counts_of_a_worked_example():
     # 0.4 and 0.2 are flagged: one failure (Dice 0.4) caught, one good case (0.6) in review,
     # one failure (0.3) used.
-    numbers = explore.threshold_numbers(SCORE, DICE, 0.5)
+    numbers = view.threshold_numbers(SCORE, DICE, 0.5)
     assert (numbers["tp"], numbers["fp"], numbers["fn"], numbers["tn"]) == (1, 1, 1, 2)
     assert numbers["sensitivity"] == 1 / 2 and numbers["ppv"] == 1 / 2
     assert numbers["specificity"] == 2 / 3 and numbers["npv"] == 2 / 3
@@ -34,26 +34,26 @@ def test_counts_of_a_worked_example():
 
 
 def test_a_score_at_the_threshold_is_used_and_a_dice_at_tau_is_good():
-    numbers = explore.threshold_numbers([1.0], [0.5], 1.0, tau=0.5)
+    numbers = view.threshold_numbers([1.0], [0.5], 1.0, tau=0.5)
     assert numbers["tn"] == 1
-    assert explore.threshold_numbers([1.0], [0.5], 1.0, tau=0.5, confidence=-1)["tn"] == 1
+    assert view.threshold_numbers([1.0], [0.5], 1.0, tau=0.5, confidence=-1)["tn"] == 1
 
 
 def test_nothing_flagged_leaves_ppv_undefined_not_one():
-    numbers = explore.threshold_numbers(SCORE, DICE, -1)
+    numbers = view.threshold_numbers(SCORE, DICE, -1)
     assert np.isnan(numbers["ppv"]) and numbers["sensitivity"] == 0
-    everything = explore.threshold_numbers(SCORE, DICE, 2)
+    everything = view.threshold_numbers(SCORE, DICE, 2)
     assert np.isnan(everything["npv"]) and np.isnan(everything["dice_after"])
 
 
 def test_a_case_without_a_dice_is_left_out_and_counted():
-    numbers = explore.threshold_numbers([0.7, *SCORE], [np.nan, *DICE], 0.5)
-    assert numbers == {**explore.threshold_numbers(SCORE, DICE, 0.5), "left_out": 1}
+    numbers = view.threshold_numbers([0.7, *SCORE], [np.nan, *DICE], 0.5)
+    assert numbers == {**view.threshold_numbers(SCORE, DICE, 0.5), "left_out": 1}
 
 
 @pytest.mark.parametrize("confidence", [1, -1])
 def test_a_case_without_a_score_always_goes_to_review(confidence):
-    numbers = explore.threshold_numbers([np.nan, *SCORE], [0.1, *DICE], -9 * confidence, confidence=confidence)
+    numbers = view.threshold_numbers([np.nan, *SCORE], [0.1, *DICE], -9 * confidence, confidence=confidence)
     assert (numbers["tp"], numbers["flagged"], numbers["kept"]) == (1, 1, 5)
 
 
@@ -63,14 +63,14 @@ cases = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10)), min_size=1, m
 @given(cases, st.integers(-1, 10), st.integers(0, 10))
 def test_turning_the_score_around_changes_nothing(cases, threshold, tau):
     scores, dice = np.array(cases, float).T
-    up = explore.threshold_numbers(scores, dice / 10, threshold, tau / 10, 1)
-    down = explore.threshold_numbers(-scores, dice / 10, -threshold, tau / 10, -1)
+    up = view.threshold_numbers(scores, dice / 10, threshold, tau / 10, 1)
+    down = view.threshold_numbers(-scores, dice / 10, -threshold, tau / 10, -1)
     assert str(up) == str(down)
     assert up["tp"] + up["fp"] + up["fn"] + up["tn"] == up["cases"] == len(cases)
 
 
 def test_the_page_has_the_state_and_one_module_and_asks_for_nothing():
-    widget = explore.threshold(table(), "q", confidence=1, threshold=0.5)
+    widget = view.threshold(table(), "q", confidence=1, threshold=0.5)
     page = widget._repr_mimebundle_()[0]["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in widget._repr_mimebundle_()[0]
     state = json.loads(re.search(r"^const state = (.*);$", page, re.M).group(1))
@@ -81,12 +81,12 @@ def test_the_page_has_the_state_and_one_module_and_asks_for_nothing():
 
 
 def test_no_name_of_a_case_can_end_the_script():
-    page = explore.threshold(table(case=["</script><b>", "<!--", "c", "d", "e"]), "q", confidence=1).to_html()
+    page = view.threshold(table(case=["</script><b>", "<!--", "c", "d", "e"]), "q", confidence=1).to_html()
     assert page.count("</script>") == 1 and "<!--" not in page and "<b>" not in page
 
 
 def test_a_widget_shown_twice_has_two_ids():
-    widget = explore.threshold(table(), "q", confidence=1)
+    widget = view.threshold(table(), "q", confidence=1)
     ids = [re.search(r'id="(.+?)"', widget.to_html()).group(1) for _ in range(2)]
     assert ids[0] != ids[1]
 
@@ -108,7 +108,7 @@ def test_a_widget_shown_twice_has_two_ids():
 )
 def test_bad_input_is_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
-        explore.threshold(**{"table": table(), "score": "q", "confidence": 1, **change})
+        view.threshold(**{"table": table(), "score": "q", "confidence": 1, **change})
 
 
 def drawn(n, seed):
@@ -134,7 +134,7 @@ def chosen(widget, score, kind, tau):
 @pytest.mark.parametrize("tau", [0.37, 0.5, 0.83])
 def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
     test, validation = drawn(60, 1), drawn(90, 2)
-    widget = explore.threshold(test, ["q", "vs"], validation=validation, confidence=SIGNS)
+    widget = view.threshold(test, ["q", "vs"], validation=validation, confidence=SIGNS)
     truth, trust = validation["lesion_dice"], SIGNS[score] * validation[score]
     rules = {"keep": thresholds.for_coverage(truth, trust, tau, 0.8), "catch": thresholds.for_sensitivity(truth, trust, tau, 0.9),
              "promise": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
@@ -143,12 +143,12 @@ def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
         assert message == choice.message
         assert value == (SIGNS[score] * choice.threshold if choice.possible else None)
     # The cases shown have no say in it.
-    other = explore.threshold(drawn(60, 3), ["q", "vs"], validation=validation, confidence=SIGNS)
+    other = view.threshold(drawn(60, 3), ["q", "vs"], validation=validation, confidence=SIGNS)
     assert [s["presets"] for s in widget.cases["scores"]] == [s["presets"] for s in other.cases["scores"]]
 
 
 def test_what_cannot_be_promised_says_so_and_has_no_threshold():
-    widget = explore.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("promise", 0.1),))
+    widget = view.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("promise", 0.1),))
     value, message = chosen(widget, "q", "promise", 0.3)
     assert value is None and "cannot be promised with this many cases: 21" in message
     assert widget.value == pytest.approx(drawn(60, 1)["q"].median())
@@ -157,7 +157,7 @@ def test_what_cannot_be_promised_says_so_and_has_no_threshold():
 def test_undefined_validation_scores_leave_a_threshold_that_can_be_written_down():
     validation = drawn(20, 2)
     validation.loc[:9, "q"] = np.nan
-    widget = explore.threshold(drawn(60, 1), "q", validation=validation, confidence=1)
+    widget = view.threshold(drawn(60, 1), "q", validation=validation, confidence=1)
     assert chosen(widget, "q", "keep", 0.5)[0] == validation["q"].min()
     widget.to_html()
 
@@ -165,7 +165,7 @@ def test_undefined_validation_scores_leave_a_threshold_that_can_be_written_down(
 def test_curves_are_those_of_the_failure_module():
     test = drawn(40, 1)
     test.loc[3, "vs"] = np.nan
-    cases = explore.threshold(test, ["q", "vs"], confidence=SIGNS, baseline="volume_ml").cases
+    cases = view.threshold(test, ["q", "vs"], confidence=SIGNS, baseline="volume_ml").cases
     expected = {"q": test["q"], "vs": -test["vs"]}
     for found in cases["scores"]:
         trust = expected[found["name"]]
@@ -179,8 +179,8 @@ def test_curves_are_those_of_the_failure_module():
 
 def test_it_starts_at_a_threshold_set_beforehand_else_at_the_first_that_can_be_had():
     test, validation = drawn(60, 1), drawn(60, 2)
-    assert explore.threshold(test, "q", confidence=1, threshold=0.25).value == 0.25
-    by_score = explore.threshold(test, ["q", "vs"], confidence=SIGNS, threshold={"vs": 7}, validation=validation)
+    assert view.threshold(test, "q", confidence=1, threshold=0.25).value == 0.25
+    by_score = view.threshold(test, ["q", "vs"], confidence=SIGNS, threshold={"vs": 7}, validation=validation)
     assert by_score.value == chosen(by_score, "q", "keep", 0.5)[0]
     assert [score["fixed"] for score in by_score.cases["scores"]] == [None, 7]
 
@@ -199,7 +199,7 @@ def test_slices_carry_the_maps_and_the_masks():
     rng = np.random.default_rng(1)
     image, mask = rng.random((5, 6, 7)), rng.random((5, 6, 7)) > 0.5
     mask[:, :, 4] = True
-    widget = explore.slices({"image": image}, {"mask": mask}, {"image": "cividis"})
+    widget = view.slices({"image": image}, {"mask": mask}, {"image": "cividis"})
     levels, masks = unpacked(widget)
     assert np.array_equal(levels[0].T, np.round(63 * image / image.max()))
     assert np.array_equal(masks[0].T, mask)
@@ -211,15 +211,15 @@ def test_arrays_of_any_orientation_give_one_picture():
     ras = rng.random((4, 5, 6)).astype(np.float32)
     lps = ras[::-1, ::-1]
     slr = ras.transpose(2, 0, 1)[:, ::-1]  # S, L, A
-    first = explore.slices({"a": ras}, spacing=(1, 2, 3)).maps
-    assert explore.slices({"a": lps}, axes="LPS", spacing=(1, 2, 3)).maps == first
-    assert explore.slices({"a": slr}, axes="SLA", spacing=(3, 1, 2)).maps == first
+    first = view.slices({"a": ras}, spacing=(1, 2, 3)).maps
+    assert view.slices({"a": lps}, axes="LPS", spacing=(1, 2, 3)).maps == first
+    assert view.slices({"a": slr}, axes="SLA", spacing=(3, 1, 2)).maps == first
 
 
 def test_large_maps_shrink_and_keep_their_form():
     volume = np.zeros((128, 64, 32), np.float32)
     volume[64:] = 1
-    widget = explore.slices({"a": volume}, {"m": volume > 0}, size=64)
+    widget = view.slices({"a": volume}, {"m": volume > 0}, size=64)
     assert widget.maps["shape"] == [64, 32, 16] and widget.maps["spacing"] == [2, 2, 2]
     levels, masks = unpacked(widget)
     assert levels[0, :, :, :31].max() == 0 and levels[0, :, :, 33:].min() == 63
@@ -228,7 +228,7 @@ def test_large_maps_shrink_and_keep_their_form():
 
 def test_both_signs_share_one_scale():
     volume = np.linspace(-2, 1, 64).reshape(4, 4, 4)
-    low, high = (explore.slices({"e": volume}, colors={"e": "diverging"}).maps["maps"][0][k] for k in ("low", "high"))
+    low, high = (view.slices({"e": volume}, colors={"e": "diverging"}).maps["maps"][0][k] for k in ("low", "high"))
     assert low == -high and high == pytest.approx(2, rel=0.05)
 
 
@@ -244,27 +244,27 @@ def test_both_signs_share_one_scale():
 )
 def test_bad_slices_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        explore.slices(**{"volumes": {"a": np.zeros((3, 3, 3))}, **change})
+        view.slices(**{"volumes": {"a": np.zeros((3, 3, 3))}, **change})
 
 
 def test_the_direction_of_a_known_score_is_looked_up():
     from wmhqc.scores import CONFIDENCE
 
     score, confidence = next(iter(CONFIDENCE.items()))
-    widget = explore.threshold(table().rename(columns={"q": score}), score)
+    widget = view.threshold(table().rename(columns={"q": score}), score)
     assert widget.cases["scores"][0]["confidence"] == confidence
     with pytest.raises(ValueError, match="must be"):
-        explore.threshold(table(), "q")
+        view.threshold(table(), "q")
 
 
 def test_steps_instead_of_slices_are_named_and_not_resampled():
     volume = np.random.default_rng(0).random((20, 20, 3))
-    explorer = explore.slices({"noise": volume}, size=10, step="Severity", steps=("none", "some", "much"))
+    explorer = view.slices({"noise": volume}, size=10, step="Severity", steps=("none", "some", "much"))
     maps = explorer.maps
     assert maps["shape"] == [10, 10, 3] and explorer.slice == 0
     assert maps["steps"] == ["none", "some", "much"] and maps["step"] == "Severity"
     with pytest.raises(ValueError, match="one step for each of 3"):
-        explore.slices({"noise": volume}, steps=("none", "much"))
+        view.slices({"noise": volume}, steps=("none", "much"))
 
 
 # ---------------------------------------------------------------- cases
@@ -293,7 +293,7 @@ def opened(data, name):
 
 def test_cases_carry_cropped_maps_every_second_slice_with_most_lesion_among_them():
     maps = {"a": maps_of(0), "c": maps_of(1)}
-    widget = explore.cases(table(), maps, "q")
+    widget = view.cases(table(), maps, "q")
     assert [point[0] for point in widget.data["points"]] == list("edcba")
     assert [m["name"] for m in widget.data["maps"]] == ["FLAIR", "Prediction", "Uncertainty (bit)", "Error map"]
     for name, seed in (("a", 0), ("c", 1)):
@@ -311,19 +311,19 @@ def test_cases_carry_cropped_maps_every_second_slice_with_most_lesion_among_them
 def test_cases_share_one_scale_for_each_map():
     bright = maps_of(1)
     bright["error"] = 3 * bright["error"]
-    low, high = (explore.cases(table(), {"a": maps_of(0), "b": bright}, "q").data["maps"][3][end] for end in ("low", "high"))
+    low, high = (view.cases(table(), {"a": maps_of(0), "b": bright}, "q").data["maps"][3][end] for end in ("low", "high"))
     assert -low == high == pytest.approx(np.quantile(np.abs([maps_of(0)["error"], bright["error"]]), 0.999), rel=1e-6)
 
 
 def test_cases_without_manual_outline_or_without_error_map_lack_only_that():
     maps = maps_of(0)
     del maps["lesion"], maps["error"]
-    data = explore.cases(table(), {"a": maps}, "q").data
+    data = view.cases(table(), {"a": maps}, "q").data
     assert data["contours"] == ["Prediction"] and len(data["maps"]) == 3
 
 
 def test_facts_are_those_of_the_table():
-    data = explore.cases(table(ml=[1.5, 2, 3, 4, np.nan]), {"a": maps_of(0), "e": maps_of(1)}, "q", facts={"ml": "manual ml"}).data
+    data = view.cases(table(ml=[1.5, 2, 3, 4, np.nan]), {"a": maps_of(0), "e": maps_of(1)}, "q", facts={"ml": "manual ml"}).data
     assert data["facts"] == {"a": [["manual ml", 1.5]], "e": []}
 
 
@@ -338,7 +338,7 @@ def test_facts_are_those_of_the_table():
 )
 def test_bad_cases_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        explore.cases(**{"table": table(), "maps": {"a": maps_of(0)}, "score": "q", **change})
+        view.cases(**{"table": table(), "maps": {"a": maps_of(0)}, "score": "q", **change})
 
 
 # ---------------------------------------------------------------- burden
@@ -346,7 +346,7 @@ def test_bad_cases_are_refused(change, message):
 
 def test_burden_is_what_the_failure_module_says_within_thirds():
     test = drawn(60, 5)
-    data = explore.burden(test, ["q"], tau=0.55, draws=200).data
+    data = view.burden(test, ["q"], tau=0.55, draws=200).data
     thirds, dice = failure.volume_tertile(test["volume_ml"]), test["lesion_dice"].to_numpy()
     board = failure.per_group(test, thirds, ["q", "volume_ml"], 0.55)
     for name in ("q", "volume_ml"):
@@ -366,14 +366,14 @@ def test_a_score_that_is_the_volume_in_disguise_has_no_skill_among_cases_of_like
     volume = np.repeat([1.0, 10.0, 100.0], 100) * rng.uniform(0.9, 1.1, 300)
     dice = np.repeat([0.3, 0.5, 0.7], 100) + rng.normal(0, 0.1, 300)
     cases = pd.DataFrame({"case": range(300), "volume_ml": volume, "q": 2 * volume, "lesion_dice": dice})
-    found = explore.burden(cases, ["q"], draws=100).data["results"]["q"]["auroc"]
+    found = view.burden(cases, ["q"], draws=100).data["results"]["q"]["auroc"]
     assert found["all"][0] > 0.8 and found["within"][1] < 0.5 < found["within"][2]
 
 
 def test_where_no_case_failed_the_skill_is_undefined():
     cases = drawn(30, 5)
     cases["volume_ml"] = cases["lesion_dice"]  # so that only the smallest fail
-    found = explore.burden(cases, ["q"], tau=0.3, draws=50)
+    found = view.burden(cases, ["q"], tau=0.3, draws=50)
     auroc = found.data["results"]["q"]["auroc"]
     assert auroc["large"] is None and auroc["within"][0] == auroc["small"][0]
     found.to_html()
@@ -381,8 +381,8 @@ def test_where_no_case_failed_the_skill_is_undefined():
 
 @pytest.mark.filterwarnings("error")
 def test_three_cases_are_enough_and_two_are_not():
-    explore.burden(drawn(3, 1), ["q"], draws=20).to_html()
+    view.burden(drawn(3, 1), ["q"], draws=20).to_html()
     with pytest.raises(ValueError, match="three cases or more, got 2"):
-        explore.burden(drawn(2, 1), ["q"])
+        view.burden(drawn(2, 1), ["q"])
     with pytest.raises(ValueError, match="no column 'nothing'"):
-        explore.burden(drawn(9, 1), ["nothing"])
+        view.burden(drawn(9, 1), ["nothing"])

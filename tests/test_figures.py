@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from wmhqc import figures
+from wmhqc.book import figures
 
 N = 16
 

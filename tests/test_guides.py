@@ -33,7 +33,7 @@ def test_functions_that_are_named_exist(page):
 
 
 def test_options_that_are_named_are_those_of_the_command(capsys):
-    from wmhqc import cli
+    from wmhqc.screen import cli
 
     with pytest.raises(SystemExit):
         cli.main(["qc", "--help"])

@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 
-from wmhqc import page
+from wmhqc.book import page
 
 
 def test_glue_hands_plain_numbers_to_the_page(monkeypatch):

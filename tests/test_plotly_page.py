@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import plotly.graph_objects as go
 import pytest
 
-from wmhqc import plotly_page
+from wmhqc.book import plotly_page
 
 FIGURE = json.loads(go.Figure(go.Scatter(y=[1, 2]), {"title": "</script><b>", "height": 300}).to_json())
 

@@ -143,7 +143,7 @@ def test_there_are_no_other_notebooks():
 
 
 def test_titles_in_error_messages_are_the_chapters_titles():
-    from wmhqc import runs
+    from wmhqc.book import runs
 
     for chapter, title in runs.TITLES.items():
         assert f"\n# {title}\n" in read(f"book/{chapter}.md")
@@ -300,8 +300,8 @@ def test_wheel_works_elsewhere(tmp_path):
     inside = {str(path.relative_to(elsewhere)) for path in (elsewhere / "wmhqc").rglob("*") if path.is_file()}
     assert inside == {str(path.relative_to(source)) for path in (source / "wmhqc").rglob("*") if path.is_file()}
     code = (
-        "import wmhqc; from wmhqc import download, explore, published, runs, scores\n"
-        "t = published.table(); html = explore.threshold(t, 'predicted_dice_error', dice='paper_dice').to_html()\n"
+        "import wmhqc; from wmhqc import scores, view; from wmhqc.book import published, runs; from wmhqc.sources import download\n"
+        "t = published.table(); html = view.threshold(t, 'predicted_dice_error', dice='paper_dice').to_html()\n"
         "print(wmhqc.__file__, len(t), 'export default' in html or 'explorer.render' in html, len(download._manifest()))"
     )
     environment = os.environ | {"PYTHONPATH": str(elsewhere)}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wmhqc import failure, published
+from wmhqc import failure
+from wmhqc.book import published
 
 COUNTS = ["tp", "fp", "fn", "tn"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import cohort, preprocess, qc
+from wmhqc import cohort, preprocess
+from wmhqc.screen import qc
 
 
 @pytest.fixture

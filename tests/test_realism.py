@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import realism, synthetic
+from wmhqc.book import realism
+from wmhqc.sources import synthetic
 
 VOXEL = np.array([2.0, 2.0, 3.0])
 

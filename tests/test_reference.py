@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from test_experiment import leaks
-from wmhqc import experiment, networks, preprocess, qc, reference, scores, synthetic, training
+from wmhqc import experiment, networks, preprocess, reference, scores, training
+from wmhqc.screen import qc
+from wmhqc.sources import synthetic
 
 
 def test_it_is_whole_and_small():

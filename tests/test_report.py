@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from browser import accessibility, check_page, overflow, watch
-from wmhqc import preprocess, qc, report
+from wmhqc import preprocess
+from wmhqc.screen import qc, report
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
 

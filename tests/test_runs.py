@@ -3,7 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import preprocess, runs
+from wmhqc import preprocess
+from wmhqc.book import runs
 
 
 def test_a_missing_result_names_the_chapter_that_makes_it(tmp_path):

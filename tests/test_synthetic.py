@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import synthetic
+from wmhqc.sources import synthetic
 
 COARSE = (2.5, 2.5, 3.0)
 IMAGES = ("t1", "flair", "lesion", "brainmask")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import explore
+from wmhqc import view
 
 FRAME = pd.DataFrame({
     "name": ["b", "a", "c"],
@@ -19,7 +19,7 @@ FRAME = pd.DataFrame({
 
 
 def test_the_page_carries_the_cells_as_they_are():
-    data = explore.table(FRAME, {"name": "Study", "year": "Year", "r": "r"}, ["kind"], link="url", noun="studies").data
+    data = view.table(FRAME, {"name": "Study", "year": "Year", "r": "r"}, ["kind"], link="url", noun="studies").data
     assert [(c["name"], c["label"], c["shown"], c["number"]) for c in data["columns"]] == [
         ("name", "Study", True, False), ("year", "Year", True, True), ("r", "r", True, True), ("kind", "kind", False, False),
     ]  # fmt: skip
@@ -29,13 +29,13 @@ def test_the_page_carries_the_cells_as_they_are():
 
 
 def test_columns_may_be_a_list_and_yes_and_no_are_words():
-    data = explore.table(FRAME.assign(good=FRAME["year"] > 2018), ["name", "good"]).data
+    data = view.table(FRAME.assign(good=FRAME["year"] > 2018), ["name", "good"]).data
     assert data["columns"][1] == {"name": "good", "label": "good", "shown": True, "number": False}
     assert [row[1] for row in data["rows"]] == ["True", "True", "False"]
 
 
 def test_the_state_is_json_and_no_cell_can_end_the_script():
-    page = explore.table(FRAME.assign(name=["</script>", "<!--", "c"]), ["name"]).to_html()
+    page = view.table(FRAME.assign(name=["</script>", "<!--", "c"]), ["name"]).to_html()
     state = json.loads(re.search(r"^const state = (.*);$", page, re.M).group(1))
     assert state["sort"] == "" and state["descending"] is False and state["chosen"] == {}
     assert page.count("</script>") == 1 and "<!--" not in page
@@ -54,4 +54,4 @@ def test_the_state_is_json_and_no_cell_can_end_the_script():
 )
 def test_bad_input_is_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
-        explore.table(**{"frame": FRAME, "columns": ["name"], **change})
+        view.table(**{"frame": FRAME, "columns": ["name"], **change})

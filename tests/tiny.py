@@ -1,6 +1,7 @@
 """The experiment at the smallest size, for tests: one fold of three, all stages, in seconds."""
 
-from wmhqc import experiment, synthetic
+from wmhqc import experiment
+from wmhqc.sources import synthetic
 
 SETTINGS = {
     "size": 16, "passes": 3, "inner_passes": 2, "folds": 3,

@@ -96,7 +96,7 @@ def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataF
         A scan cannot be used; a setting is unknown; the run was started with other settings; the networks to
         `start_from` are of another size, or may have learnt from cases of this cohort.
     """
-    from wmhqc.qc import scan_features
+    from wmhqc.screen.qc import scan_features
 
     run, chosen = Path(run), _merge(SETTINGS, changes or {})
     if (run / "settings.json").exists() and settings(run) != chosen:
@@ -287,7 +287,8 @@ def network(run, fold: int, name: str):
 
 def judge(run, fold: int) -> None:
     """Maps and scores of every case, each by networks that have not seen it."""
-    from wmhqc import errormaps, runs, scores, uncertainty
+    from wmhqc import errormaps, scores, uncertainty
+    from wmhqc.book import runs
 
     chosen, part = settings(run), parts(run, fold)
     mc = {member: network(run, fold, f"mc_unet-{member}") for member in MEMBERS}
@@ -315,7 +316,8 @@ def judge(run, fold: int) -> None:
 
 def predict(run, fold: int) -> None:
     """Add what is learnt from the training or validation cases: predicted Dice, VS residual, scaled expected Dice."""
-    from wmhqc import regression, runs, scores
+    from wmhqc import regression, scores
+    from wmhqc.book import runs
 
     table, part = _table(run, fold, "maps.csv"), parts(run, fold)
     asked = table["split"] != "train"
@@ -456,7 +458,8 @@ def _move(volume, mask, rng):
 
 
 def _pair(run, fold, case, name):
-    from wmhqc import regression, runs, uncertainty
+    from wmhqc import regression, uncertainty
+    from wmhqc.book import runs
 
     maps = runs.load_maps(_fold(run, fold) / "maps" / f"{case}.npz")
     flair = _load(run, case).volume[..., 1]
@@ -467,7 +470,8 @@ def _pair(run, fold, case, name):
 
 def _mask_example(run, fold, case, rng=None, spoilt=None):
     """A mask with its FLAIR, and its Dice: the network's own, or with `rng` half the time a spoilt one."""
-    from wmhqc import regression, runs, scores
+    from wmhqc import regression, scores
+    from wmhqc.book import runs
 
     prepared = _load(run, case)
     mask = runs.load_maps(_fold(run, fold) / "maps" / f"{case}.npz")["mean"] >= 0.5
@@ -477,7 +481,7 @@ def _mask_example(run, fold, case, rng=None, spoilt=None):
 
 
 def _hash(path) -> str:
-    from wmhqc.qc import sha256
+    from wmhqc.screen.qc import sha256
 
     return sha256(path)
 

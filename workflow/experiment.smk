@@ -56,7 +56,8 @@ rule start:
         RUN / "settings.json",
     threads: 2
     run:
-        from wmhqc import cohort, synthetic
+        from wmhqc import cohort
+        from wmhqc.sources import synthetic
 
         if "cohort" in config:
             table = cohort.read_csv(config["cohort"])

@@ -19,7 +19,7 @@ import os
 import shlex
 from pathlib import Path
 
-from wmhqc import cli, qc
+from wmhqc.screen import cli, qc
 
 if "source" not in config or "out" not in config:
     raise WorkflowError("give the scans and a folder for the results: --config source=FOLDER out=DIR")

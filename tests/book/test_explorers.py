@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from browser import accessibility, check_page, overflow
-from wmhqc import explore, failure, thresholds
+from wmhqc import failure, thresholds, view
 
 
 def cases(n, seed):
@@ -42,8 +42,8 @@ def write(path, *widgets):
 def file(tmp_path_factory):
     """A page with two explorers, one for each direction of a score."""
     labels = {"q": "Score <b>&</b> more", "vs": "VS (mm³·bit)"}
-    first = explore.threshold(TEST, ["q", "vs"], validation=VALIDATION, confidence=SIGNS, label=labels)
-    second = explore.threshold(TEST, "vs", confidence=-1, threshold=4000, mark="the rule")
+    first = view.threshold(TEST, ["q", "vs"], validation=VALIDATION, confidence=SIGNS, label=labels)
+    second = view.threshold(TEST, "vs", confidence=-1, threshold=4000, mark="the rule")
     return write(tmp_path_factory.mktemp("page") / "page.html", first, second)
 
 
@@ -51,7 +51,7 @@ def compare(root):
     """The numbers on the page are those of Python; returns them."""
     value, tau, score = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau")), root.get_attribute("data-score")
     trust = SIGNS[score] * TEST[score]
-    expected = explore.threshold_numbers(TEST[score], TEST["lesion_dice"], value, tau, SIGNS[score])
+    expected = view.threshold_numbers(TEST[score], TEST["lesion_dice"], value, tau, SIGNS[score])
     for name in (*COUNTS, *RATIOS):
         shown = root.locator(f'[data-name="{name}"]').first
         if name in COUNTS:
@@ -230,7 +230,7 @@ def pictures(tmp_path_factory):
     volume = np.zeros((20, 24, 8), np.float32)
     for z in range(8):
         volume[-2 * (z + 1) :, -2 * (z + 1) :, z] = 1
-    widget = explore.slices(
+    widget = view.slices(
         {"Image": volume, "Entropy (bit)": volume, "Error": -volume},
         {"Prediction": volume > 0, "Lesion": np.roll(volume > 0, 1, 2)},
         {"Entropy (bit)": "cividis", "Error": "diverging"},
@@ -302,7 +302,7 @@ def chosen(tmp_path_factory):
     known = TEST.dropna().sort_values("q")["case"]
     names = [known.iloc[0], known.iloc[len(known) // 2], known.iloc[-1]]
     maps = {name: block(4 + 4 * k, 2 + k) for k, name in enumerate(names)}
-    widget = explore.cases(TEST, maps, "q", label="Score", facts={"volume_ml": "predicted ml"})
+    widget = view.cases(TEST, maps, "q", label="Score", facts={"volume_ml": "predicted ml"})
     return write(tmp_path_factory.mktemp("cases") / "page.html", widget), names
 
 
@@ -363,7 +363,7 @@ def test_case_page_is_accessible_narrow_and_quiet(page, chosen):
 
 @pytest.fixture(scope="module")
 def skill(tmp_path_factory):
-    widget = explore.burden(TEST, ["q", "vs"], draws=100, label={"volume_ml": "predicted volume (ml)"})
+    widget = view.burden(TEST, ["q", "vs"], draws=100, label={"volume_ml": "predicted volume (ml)"})
     return write(tmp_path_factory.mktemp("burden") / "page.html", widget)
 
 
@@ -427,10 +427,10 @@ def test_checks_can_fail(page, tmp_path):
 def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
     """anywidget imports `_esm` as a module; Python then moves the slider through the model."""
     widget, name, value = {
-        "threshold": (explore.threshold(TEST, "q", confidence=1), "value", 0.25),
-        "slices": (explore.slices({"Image": np.ones((4, 4, 4))}), "slice", 1),
-        "cases": (explore.cases(TEST, {"sub-00": block(4, 2), "sub-01": block(8, 3)}, "q"), "case", "sub-01"),
-        "burden": (explore.burden(TEST, ["q", "vs"], draws=20), "measure", "spearman"),
+        "threshold": (view.threshold(TEST, "q", confidence=1), "value", 0.25),
+        "slices": (view.slices({"Image": np.ones((4, 4, 4))}), "slice", 1),
+        "cases": (view.cases(TEST, {"sub-00": block(4, 2), "sub-01": block(8, 3)}, "q"), "case", "sub-01"),
+        "burden": (view.burden(TEST, ["q", "vs"], draws=20), "measure", "spearman"),
     }[kind]
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))

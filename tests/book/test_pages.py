@@ -10,7 +10,7 @@ from built import HTML, PAGES, need
 
 import browser
 from browser import check_page, overflow
-from wmhqc import explore
+from wmhqc import view
 
 EXPLORERS = ["book/index.html", "book/vs_thresholds.html", "book/published.html", "book/promises.html"]
 
@@ -100,7 +100,7 @@ def test_sliders_give_pythons_numbers(watched, name):
             value, tau = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau"))
             seen.add((value, tau))
             score = next(score for score in cases["scores"] if score["name"] == root.get_attribute("data-score"))
-            expected = explore.threshold_numbers(score["values"], cases["dice"], value, tau, score["confidence"])
+            expected = view.threshold_numbers(score["values"], cases["dice"], value, tau, score["confidence"])
             for label, number in expected.items():
                 shown = root.locator(f'[data-name="{label}"]')
                 if shown.count() and math.isnan(number):
@@ -113,7 +113,7 @@ def test_sliders_give_pythons_numbers(watched, name):
 
 
 def test_landing_page_shows_the_authors_cases_at_the_papers_rule(page):
-    from wmhqc import published
+    from wmhqc.book import published
 
     page.goto(need(HTML / "book/index.html").as_uri())
     root = page.locator(".wmhqc")
@@ -121,7 +121,7 @@ def test_landing_page_shows_the_authors_cases_at_the_papers_rule(page):
     box = root.locator('input[type="range"]').first.bounding_box()
     assert box["y"] + box["height"] < 800, "the slider is seen without scrolling"
     table = published.table()
-    numbers = explore.threshold_numbers(table["predicted_dice_uncertainty"], table["paper_dice"], published.TAU, published.TAU)
+    numbers = view.threshold_numbers(table["predicted_dice_uncertainty"], table["paper_dice"], published.TAU, published.TAU)
     text = " ".join(page.locator("article").inner_text().split())
     assert f"sends {numbers['flagged']} outlines to a person and catches {numbers['tp']} of the {numbers['tp'] + numbers['fn']} that failed" in text
     assert page.get_by_role("img", name="From a scan to a decision").count() == 1

@@ -29,15 +29,15 @@ kernelspec: {name: python3, display_name: Python 3}
 ```{code-cell} ipython3
 import numpy as np, pandas as pd
 import plotly.graph_objects as go
-from wmhqc import explore
+from wmhqc import view
 
 rng = np.random.default_rng(0)
 table = pd.DataFrame({"q": rng.random(40), "lesion_dice": rng.random(40)})
-explore.threshold(table, "q", confidence=1)
+view.threshold(table, "q", confidence=1)
 ```
 
 ```{code-cell} ipython3
-explore.threshold(table, "q", confidence=-1, threshold=0.5)
+view.threshold(table, "q", confidence=-1, threshold=0.5)
 ```
 
 ```{code-cell} ipython3

@@ -5,7 +5,7 @@ import pytest
 from test_explorers import write
 
 from browser import accessibility, check_page, overflow
-from wmhqc import explore
+from wmhqc import view
 
 FRAME = pd.DataFrame({
     "study": ["Zeta, 2019", "alpha, 2020", "Beta, 2018", "Gamma <b>, 2017"],
@@ -21,7 +21,7 @@ SHOWN = {"study": "Study", "year": "Year", "family": "Family", "r": "r", "report
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    widget = explore.table(FRAME, SHOWN, ["family"], link="url", caption="Four studies", noun="studies")
+    widget = view.table(FRAME, SHOWN, ["family"], link="url", caption="Four studies", noun="studies")
     return write(tmp_path_factory.mktemp("table") / "page.html", widget)
 
 
@@ -134,7 +134,7 @@ def test_page_is_accessible_in_both_themes_narrow_and_quiet(page, file):
 
 
 def test_python_moves_it_where_jupyter_runs(watched, tmp_path):
-    widget = explore.table(FRAME, SHOWN, ["family"])
+    widget = view.table(FRAME, SHOWN, ["family"])
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))
     state = {name: getattr(widget, name) for name in ("data", "search", "chosen", "sort", "descending")}

@@ -6,7 +6,7 @@ import numpy as np
 import traitlets
 
 from wmhqc import failure
-from wmhqc.explore.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module
 
 TERTILES = ("small", "medium", "large")
 

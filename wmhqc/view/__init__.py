@@ -6,11 +6,11 @@ ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs
 request, no kernel, and it works from a file that was opened with a double click.
 """
 
-from wmhqc.explore.pictures import CaseExplorer, SliceExplorer, cases, slices
-from wmhqc.explore.tables import TableExplorer, table
-from wmhqc.explore.tertiles import BurdenExplorer, burden
-from wmhqc.explore.thresholds import ThresholdExplorer, threshold, threshold_numbers
-from wmhqc.explore.widget import Explorer
+from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
+from wmhqc.view.tables import TableExplorer, table
+from wmhqc.view.tertiles import BurdenExplorer, burden
+from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_numbers
+from wmhqc.view.widget import Explorer
 
 __all__ = [
     "BurdenExplorer", "CaseExplorer", "Explorer", "SliceExplorer", "TableExplorer", "ThresholdExplorer",

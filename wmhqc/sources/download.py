@@ -27,7 +27,7 @@ from wmhqc.files import replacing
 
 COMMIT = "65704901f60650824565aa5a4818611aa89716f4"
 MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}/"
-MANIFEST = Path(__file__).parent / "data" / "ms17_manifest.tsv"
+MANIFEST = Path(__file__).parents[1] / "data" / "ms17_manifest.tsv"
 #: A server slower than this (bytes per second) counts as out of order.
 MIN_SPEED = 10_000
 ATTEMPTS = 3
@@ -182,7 +182,7 @@ def odd_scans() -> pd.DataFrame:
 
 
 def _shared() -> Path | None:
-    places = [Path.cwd().parent / "shared", Path(__file__).resolve().parents[2] / "shared"]
+    places = [Path.cwd().parent / "shared", Path(__file__).resolve().parents[3] / "shared"]
     if os.environ.get("WMHQC_SHARED"):
         places = [Path(os.environ["WMHQC_SHARED"])]
     return next((place / "data" / "real" for place in places if (place / "data" / "real").is_dir()), None)

@@ -146,7 +146,7 @@ def _count(text: str) -> int:
 
 
 def _qc(arguments) -> int:
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments.program = " ".join(arguments.program.split())  # as it comes back from a table
@@ -191,7 +191,7 @@ def _qc(arguments) -> int:
 
 def _refuse_own_results(rows: list[dict], out: Path) -> None:
     """A file that would be replaced cannot be read as a mask."""
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     for row in rows:
         replaced = {(out / name).resolve() for name in _names(row["case"])}
@@ -205,7 +205,7 @@ def _refuse_own_results(rows: list[dict], out: Path) -> None:
 
 def _say_what_can_be_promised(settings: dict, out: Path, given: bool, program: str) -> None:
     """Read the calibration cases, which are refused before any work; say so if no scan can be accepted."""
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     path = settings["calibration"]
     if path and Path(path).resolve().is_relative_to(out):
@@ -219,7 +219,7 @@ def _say_what_can_be_promised(settings: dict, out: Path, given: bool, program: s
 
 def _rows(arguments) -> list[dict]:
     """The cases to judge, one or all of a folder, with absolute paths."""
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     names = ("brainmask", "lesion", "segmentation", *(["t1"] if arguments.source else []))
     masks = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
@@ -280,7 +280,7 @@ def output_folder(out, source=None) -> Path:
         raise ValueError(f"{out} is a file; give a folder of its own for the results (--out)")
     if source and out == Path(source).resolve():
         raise ValueError(f"{out} holds the scans; give a folder of its own for the results (--out), it may lie inside")
-    from wmhqc.qc import made_by_us
+    from wmhqc.screen.qc import made_by_us
 
     if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not made_by_us(out):
         raise ValueError(f"{out} is not empty and was not made by wmhqc qc; give a new folder for the results (--out)")
@@ -304,14 +304,15 @@ def describe(out: Path, source=None) -> None:
 
 def foundation(calibration: str | None) -> list[str]:
     """What all results rest on, by content, since both files may be copied or made again without a change."""
-    from wmhqc import qc, reference
+    from wmhqc import reference
+    from wmhqc.screen import qc
 
     return [qc.sha256(path) for path in (reference.folder() / "manifest.json", calibration) if path]
 
 
 def key(row: dict, settings: dict, rests_on: list[str]) -> str:
     """What a result depends on, as a hash: scans (path, size, time), settings, calibration, networks, version."""
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     def state(path) -> list:
         found = os.stat(path) if os.path.exists(path) else None
@@ -324,7 +325,7 @@ def key(row: dict, settings: dict, rests_on: list[str]) -> str:
 
 @functools.lru_cache
 def _calibration(path: str | None):
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     return qc.read_calibration(path) if path else qc.reference_cases()
 
@@ -333,7 +334,7 @@ def _calibration(path: str | None):
 def _networks():
     import logging
 
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by itself on AMD processors, and then slower
     with _quiet():
@@ -386,7 +387,7 @@ def _each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[t
 
 def _check(row: dict, settings: dict) -> str:
     """What is wrong with a case; empty if it can be judged."""
-    from wmhqc import qc
+    from wmhqc.screen import qc
 
     try:
         qc.read(row, settings["resample"], settings["extract_brain"])
@@ -414,7 +415,7 @@ def _judge(row: dict, settings: dict, out: str) -> str:
 
 
 def _judged(row: dict, settings: dict, out: Path) -> dict:
-    from wmhqc import qc, report
+    from wmhqc.screen import qc, report
 
     notes: list[str] = []
     images = qc.read(row, settings["resample"], settings["extract_brain"], notes)
@@ -463,7 +464,7 @@ def _done(out: Path, row: dict) -> bool:
     ValueError
         Another scan was judged under its name.
     """
-    from wmhqc.qc import sha256
+    from wmhqc.screen.qc import sha256
 
     record, flair = _written(out, row["case"]), row["flair"]
     before = record.get("inputs", {}).get("flair", {})
@@ -520,7 +521,8 @@ def _written(out: Path, case: str) -> dict:
 
 def write_maps(judgement, out: Path) -> dict[str, str]:
     """Write the maps of a case as NIfTI; return their names, seen from the folder of results."""
-    from wmhqc import cohort, runs
+    from wmhqc import cohort
+    from wmhqc.book import runs
 
     maps = dict(MAPS)
     if "brainmask" not in judgement.record["inputs"] and "brainmask" in judgement.images:
@@ -536,7 +538,7 @@ def write_maps(judgement, out: Path) -> dict[str, str]:
 
 
 def _group(arguments) -> int:
-    from wmhqc.qc import made_by_us
+    from wmhqc.screen.qc import made_by_us
 
     out = Path(arguments.out).resolve()
     if not made_by_us(out):
@@ -548,7 +550,7 @@ def _group(arguments) -> int:
 
 def gather(out: Path) -> None:
     """Write group.tsv and group.html from the records of all cases."""
-    from wmhqc import report
+    from wmhqc.screen import report
     from wmhqc.files import replacing
 
     group = report.Group()
@@ -570,7 +572,7 @@ def gather(out: Path) -> None:
 
 
 def _fetch(arguments) -> int:
-    from wmhqc import download
+    from wmhqc.sources import download
 
     table = download.fetch_ms17(arguments.folder, arguments.patients)
     print(Path(table["flair"].iloc[0]).parent.parent)

@@ -8,7 +8,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, synthetic
+from wmhqc import cohort
+from wmhqc.sources import synthetic
 
 #: Column of `measures` -> its name with unit.
 MEASURES = {
@@ -62,7 +63,7 @@ def measures(row: Mapping) -> dict:
 def ventricle_distance(mask: np.ndarray, flair: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Distance of each voxel of a mask to the lateral ventricles in mm, about.
 
-    The atlas of `wmhqc.synthetic` is laid over the brain so that their boxes agree; what is
+    The atlas of `wmhqc.sources.synthetic` is laid over the brain so that their boxes agree; what is
     dark on FLAIR there and `VENTRICLES_MM` around counts as ventricle. In nine real patients
     with outlined ventricles the median distance of the lesions comes out 0.3 mm too small to
     2.2 mm too large.

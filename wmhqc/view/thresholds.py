@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from wmhqc import failure, thresholds
-from wmhqc.explore.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module
 from wmhqc.scores import CONFIDENCE
 
 # What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.

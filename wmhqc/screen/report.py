@@ -15,7 +15,8 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from wmhqc import preprocess, qc
+from wmhqc import preprocess
+from wmhqc.screen import qc
 
 #: Longest edge of the pictures in a report, in voxels.
 EDGE = 112
@@ -35,8 +36,8 @@ def case(judgement) -> str:
 
     Parameters
     ----------
-    judgement : wmhqc.qc.Judgement
-        With a record that `wmhqc.cli` has completed (inputs, files, software, notes).
+    judgement : wmhqc.screen.qc.Judgement
+        With a record that `wmhqc.screen.cli` has completed (inputs, files, software, notes).
     """
     record = judgement.record
     return _render(
@@ -46,11 +47,11 @@ def case(judgement) -> str:
 
 
 def row(record: Mapping) -> dict:
-    """One row of the table of a group, from a record that `wmhqc.cli` wrote.
+    """One row of the table of a group, from a record that `wmhqc.screen.cli` wrote.
 
     case, patient, judged, program, verdict, promise_applies, reasons, low, high and interval_valid (of the
     predicted Dice), like, distance, outside (features beyond the calibration cases'), report; tau, risk,
-    certainty, threshold; flair, flair_sha256 and reference, by which `wmhqc.qc.read_calibration` knows the
+    certainty, threshold; flair, flair_sha256 and reference, by which `wmhqc.screen.qc.read_calibration` knows the
     scan and the networks; then all scores, truth and features. A scan that could not be judged
     has its reason and no more.
     """
@@ -139,7 +140,7 @@ def frame(html: str, title: str, height: int = 900):
 
 def viewer(judgement):
     """Slice explorer of the scan and its maps, on the scan's own axes."""
-    from wmhqc import explore
+    from wmhqc import view
 
     images, prepared = judgement.images, judgement.prepared
     crop = tuple(slice(*edge) for edge in prepared.box)
@@ -160,7 +161,7 @@ def viewer(judgement):
     contours = {"our segmentation": "mask", "given segmentation": "segmentation", "manual mask": "lesion"}
     judged = "segmentation" if "segmentation" in images else "mask"
     contours = dict(sorted(contours.items(), key=lambda item: item[1] != judged))  # the judged one first
-    return explore.slices(
+    return view.slices(
         {label: cut(name) for label, name in volumes.items()},
         {label: cut(name) >= 0.5 for label, name in contours.items() if name in images},
         colors={"Uncertainty (bit)": "cividis", "Error (FLAIR − rebuilt)": "diverging"},
@@ -269,7 +270,7 @@ def _render(template: str, **values) -> str:
     from wmhqc import __version__
 
     environment = Environment(
-        loader=PackageLoader("wmhqc", "templates"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("wmhqc.screen", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     # Without its folders, whose names may say more than a report should when it is passed on.

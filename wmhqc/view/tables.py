@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traitlets
 
-from wmhqc.explore.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module
 
 
 class TableExplorer(Explorer):

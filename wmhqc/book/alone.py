@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from wmhqc import cohort, preprocess, reference, runs
+from wmhqc import cohort, preprocess, reference
+from wmhqc.book import runs
 from wmhqc.files import replacing
 
 #: Chapter -> the file that it writes last.
@@ -72,7 +73,7 @@ def catch_up(run: str | Path, chapter: str, size: int) -> None:
 def _data(run: Path, chosen: dict) -> None:
     from joblib import Parallel, delayed
 
-    from wmhqc import download, synthetic
+    from wmhqc.sources import download, synthetic
 
     folder, jobs = run / "data", os.cpu_count() or 1
     table = synthetic.make_cohort(folder / "cohort", len(reference.table("cohort")), chosen["seed"], jobs)

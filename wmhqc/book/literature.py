@@ -188,7 +188,7 @@ def draw_prisma():
     """
     import matplotlib.pyplot as plt
 
-    from wmhqc.figures import BLUE, GREY, ORANGE
+    from wmhqc.book.figures import BLUE, GREY, ORANGE
 
     flow = prisma()
     figure, axes = plt.subplots(figsize=(7, 6), layout="constrained", facecolor="white")
@@ -229,7 +229,7 @@ def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
     """
     import matplotlib.pyplot as plt
 
-    from wmhqc.figures import BLUE, ORANGE
+    from wmhqc.book.figures import BLUE, ORANGE
 
     counted = count(table, column)[::-1]
     figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")

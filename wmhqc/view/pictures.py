@@ -8,7 +8,7 @@ import gzip
 import numpy as np
 import traitlets
 
-from wmhqc.explore.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module
 
 
 class SliceExplorer(Explorer):
@@ -123,7 +123,7 @@ def slices(
     )
 
 
-# The maps of a case, as `wmhqc.figures.maps` names them: what stands above, and the colours.
+# The maps of a case, as `wmhqc.book.figures.maps` names them: what stands above, and the colours.
 _SHOWN = {
     "flair": ("FLAIR", "grey"),
     "prediction": ("Prediction", "grey"),
@@ -163,7 +163,7 @@ def cases(
         One row per case, with the columns `case`, `score` and `dice`. All rows with both are
         drawn; those with maps can be chosen.
     maps : dict of str to dict
-        Case -> its maps, as `wmhqc.figures.maps` makes them: `flair`, `prediction`,
+        Case -> its maps, as `wmhqc.book.figures.maps` makes them: `flair`, `prediction`,
         `uncertainty` and `error` are shown, with the outline of `lesion` and of the
         prediction at one half. About a dozen cases; each adds some 0.15 MB to the page.
     score, dice : str

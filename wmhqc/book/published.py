@@ -241,7 +241,7 @@ def table3() -> pd.DataFrame:
         the printed one gives no human brain (our correction); `lesion_percent`: mean of the
         authors' per-case table. An adult's brain has about 1,000 to 1,700 ml.
     """
-    from wmhqc.synthetic import COMPOSITION
+    from wmhqc.sources.synthetic import COMPOSITION
 
     cases = table()
     site = np.where(cases["database"] == "MS16", "MS16-" + cases["site"], cases["site"])

@@ -1,0 +1,1 @@
+"""The tool for one's own scans: what `wmhqc qc` does."""
