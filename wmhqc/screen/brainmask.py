@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from wmhqc import cohort
+from wmhqc.images import load_image
 from wmhqc.screen import inputs
 
 
@@ -37,7 +37,7 @@ def extract(t1, scratch) -> nib.Nifti1Image:
         )
         nib.save(t1, head)
         run_bet([head], [brain], [mask], [volume], no_gpu=True)
-        made = cohort.load(mask)
+        made = load_image(mask)
     made = nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
     problem = inputs.head_problem({"flair": t1, "brainmask": made})
     if problem:

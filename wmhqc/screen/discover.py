@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from wmhqc import cohort
+from wmhqc.sources import layouts
 
 #: The file that makes a folder a BIDS data set.
 DESCRIPTION = "dataset_description.json"
@@ -23,7 +24,7 @@ def discover(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame
     ``sub-x[/ses-y]/anat/*_FLAIR.nii.gz`` is a case, with the T1w of the same name or else the
     only one beside it (where there are several, the only one without contrast agent). A brain mask is
     looked for in its derivatives (``*_desc-brain_mask.nii.gz``), but not in those that this
-    program made. Any other folder is read by `wmhqc.cohort.from_folder`.
+    program made. Any other folder is read by `wmhqc.sources.layouts.from_folder`.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def discover(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame
         A cohort (`wmhqc.cohort`) with the column segmentation.
     """
     source = Path(source)
-    table = _bids(source) if (source / DESCRIPTION).is_file() else cohort.from_folder(source)
+    table = _bids(source) if (source / DESCRIPTION).is_file() else layouts.from_folder(source)
     table["segmentation"] = ""
     for name, template in (templates or {}).items():
         paths = [_fill(template, row, source) for row in table.to_dict("records")]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort
+from wmhqc.images import binary, grid_mismatch, load_image, resample_to
 
 #: The images that a row of a case may name, beside `case`.
 INPUTS = {
@@ -69,15 +70,15 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
 
     if given(row, "segmentation"):
         try:
-            image = cohort.load(row["segmentation"])
-            mask = cohort.binary(np.asanyarray(image.dataobj), row["segmentation"])
+            image = load_image(row["segmentation"])
+            mask = binary(np.asanyarray(image.dataobj), row["segmentation"])
             images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
         except FileNotFoundError as error:
             add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
         except (OSError, ValueError) as error:
             add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
     if "flair" in images and "segmentation" in images:
-        difference = cohort.apart(images["segmentation"], images["flair"])
+        difference = grid_mismatch(images["segmentation"], images["flair"])
         if difference:
             add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", cohort.RESAMPLE)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
@@ -88,9 +89,9 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     notes += [f"The {problem['problem']}." for problem in problems]
 
     flair, problems = images["flair"], []
-    moved = [name for name, image in images.items() if cohort.apart(image, flair)]
+    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
-        images[name] = cohort.resample_to(images[name], flair, order=1 if name == "t1" else 0)
+        images[name] = resample_to(images[name], flair, order=1 if name == "t1" else 0)
         notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
     problem = head_problem(images)
     if problem and ("brainmask" in images or not whole_head):

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wmhqc import __version__, cohort, reference
+from wmhqc import __version__, reference
 from wmhqc.files import replacing, sha256
+from wmhqc.images import copy_codes
 from wmhqc.screen.discover import DESCRIPTION, made_by_us
 from wmhqc.screen.inputs import INPUTS, given
 
@@ -137,7 +138,7 @@ def write_maps(judgement, out: Path) -> dict[str, str]:
         maps["brainmask"] = BRAIN
     files = {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
     for name, file in files.items():
-        cohort.copy_codes(judgement.images[name], judgement.images["flair"])
+        copy_codes(judgement.images[name], judgement.images["flair"])
         with replacing(inside(out, file)) as partial:
             judgement.images[name].to_filename(partial)
     return files
