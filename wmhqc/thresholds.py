@@ -33,9 +33,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wmhqc import failure
+from wmhqc import catalogue, failure
 from wmhqc.failure import confusion, flag
-from wmhqc.scores import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ def per_fold(rule: Callable, validation: pd.DataFrame, test: pd.DataFrame, score
             known = validation[validation["fold"] == fold] if "fold" in validation else validation
         choice = rule(known[dice], failure.confidence(known, score), tau)
         flagged[inside] = flag(failure.confidence(test[inside], score), choice.threshold)
-        rows[fold] = {"cases": len(known), "threshold": CONFIDENCE.get(score, 1) * choice.threshold,
+        rows[fold] = {"cases": len(known), "threshold": catalogue.sign(score) * choice.threshold,
                       "message": choice.message}
     return flagged, pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
 
