@@ -701,9 +701,9 @@ def same_origin(calibration: pd.DataFrame, given: bool, program: str = "") -> pd
 def promised(cases: pd.DataFrame, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9) -> thresholds.Choice:
     """The threshold on `SCORE` with the promise, from the calibration cases of `same_origin`."""
     if cases.empty:
-        return thresholds.Choice(math.nan, "cannot be promised: no calibration case is a segmentation of the same origin")
+        return thresholds.Choice(math.nan, "cannot be guaranteed: no calibration case is a segmentation of the same origin")
     cases = cases.dropna(subset=["lesion_dice", SCORE])
-    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
+    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, level=certainty)
 
 
 def decide(
@@ -826,7 +826,7 @@ def keep_promise(
     for fold, cases in test.groupby("fold"):
         known = thresholds.one_row_a_case(validation, cases["case"])
         low, high = conformal_interval(cases[SCORE], known[SCORE], known["lesion_dice"], certainty)
-        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, 1 - certainty)
+        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, level=certainty)
         dice = cases["lesion_dice"]
         rows.append(
             cases[["case", "fold", "lesion_dice", SCORE]].assign(
