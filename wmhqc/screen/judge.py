@@ -139,7 +139,10 @@ def assess(prepared, networks: Mapping, mask: np.ndarray | None, passes: int, se
     error = error_map(networks["rec_unet"], flair / 255, judged)
     if mask is None:
         found = scores.row(prepared, mc, error)
-        found |= scores.from_other_samples(prepared, networks["mc_unet"], networks["ensemble"], seed)
+        tta = uncertainty.summarise(uncertainty.test_time(networks["mc_unet"], prepared.volume, seed=seed))
+        ensemble = uncertainty.summarise(uncertainty.ensemble(networks["ensemble"], prepared.volume, seed=seed))
+        found |= scores.of_samples("tta", tta, prepared.voxel_mm3)
+        found |= scores.of_samples("ensemble", ensemble, prepared.voxel_mm3)
         for name in regression.PAIRS:
             pair = regression.pair(name, mc.mean, flair=flair, uncertainty=mc.entropy, error=error)
             found[f"predicted_dice_{name}"] = regression.predict_dice(networks[f"reg_net_{name}"], pair)
@@ -172,7 +175,7 @@ def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
     """
     from scipy import ndimage
 
-    from wmhqc import scores
+    from wmhqc import metrics, scores
 
     voxel, brain = prepared.voxel_mm3, prepared.brain > 0
     p, inside = mc.mean.astype(np.float64), mask & brain
@@ -184,19 +187,19 @@ def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
         "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
         "mean_entropy": scores.mean_inside(mc.entropy, mask),
         "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
-        "agreement_dice": scores.lesion_dice(mask, mc.mask),
+        "agreement_dice": metrics.lesion_dice(mask, mc.mask),
         "own_volume_ml": scores.volume_ml(mc.mask, voxel),
         "vs_error": scores.voxel_sum(error, voxel),
         "vs_error_inside": scores.voxel_sum(error[mask], voxel),
     }
     if prepared.lesion is not None:
-        result |= scores.truth(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
+        result |= metrics.measure(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
     return {name: float(value) for name, value in result.items()}
 
 
 def _on_scan(images: Mapping) -> tuple[dict, dict]:
     """Scores of the judged mask on the scan's own grid, and its truth where there is a manual mask."""
-    from wmhqc.scores import lesion_dice
+    from wmhqc.metrics import lesion_dice
 
     flair, judged = images["flair"], _bool(images.get("segmentation", images["mask"]))
     ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
@@ -213,7 +216,7 @@ def _bool(image) -> np.ndarray:
 
 
 def _truth_names() -> list[str]:
-    from wmhqc import scores
+    from wmhqc.metrics import measure
 
     some = np.zeros((3, 3, 3))
-    return list(scores.truth(some, some > 0, (1, 1, 1)))
+    return list(measure(some, some > 0, (1, 1, 1)))

@@ -25,10 +25,10 @@ def certified_threshold(
     """The threshold on `SCORE` with the guarantee, from the calibration cases of `same_origin`."""
     if cases.empty:
         return thresholds.Choice(
-            math.nan, "cannot be promised: no calibration case is a segmentation of the same origin"
+            math.nan, "cannot be guaranteed: no calibration case is a segmentation of the same origin"
         )
     cases = cases.dropna(subset=["lesion_dice", SCORE])
-    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - level)
+    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, level=level)
 
 
 def decide(
@@ -147,7 +147,7 @@ def evaluate_guarantee(
     for fold, cases in test.groupby("fold"):
         known = thresholds.one_row_a_case(validation, cases["case"])
         low, high = conformal_interval(cases[SCORE], known[SCORE], known["lesion_dice"], level)
-        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, 1 - level)
+        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, level=level)
         dice = cases["lesion_dice"]
         rows.append(
             cases[["case", "fold", "lesion_dice", SCORE]].assign(
