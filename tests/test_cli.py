@@ -15,7 +15,7 @@ import pytest
 from wmhqc import reference
 from wmhqc.features import FEATURES
 from wmhqc.files import sha256
-from wmhqc.screen import batch, calibration, cli, judge, records
+from wmhqc.screen import batch, calibration, cli, judge, output, parallel
 from wmhqc.screen.labels import SCORE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,7 +179,7 @@ def test_one_scan(scans, judged, tmp_path, capsys):
     assert cli.main([*one(scans, lesion=lesion), "--out", str(out)]) == 0
     assert "sub-a: accept (guarantee applies), predicted Dice 0.90 [" in capsys.readouterr().out
     anat = "sub-a/anat/sub-a_"
-    maps = {f"{anat}{ending}.nii.gz" for ending in records.MAPS.values()}
+    maps = {f"{anat}{ending}.nii.gz" for ending in output.MAPS.values()}
     assert set(files(out)) == {"dataset_description.json", "sub-a.html", f"{anat}qc.json"} | maps
     scan = nib.load(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
     for name in maps:
@@ -286,7 +286,7 @@ def test_a_killed_process_ends_the_run_and_says_so(monkeypatch):
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.setenv(name, "")
     with pytest.raises(MemoryError, match="goes on where it was, better with fewer --jobs"):
-        list(batch.each(die, [{"case": name} for name in "abcd"], 2))
+        list(parallel.each(die, [{"case": name} for name in "abcd"], 2))
 
 
 def die(row):
@@ -379,7 +379,7 @@ def test_names_from_outside_make_no_paths(scans, judged, tmp_path):
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..", "a/../../b", "-", "\x00", "C:\\evil", ".hidden"])
 def test_a_case_name_stays_a_name(name):
-    made = records.case_name(name)
+    made = output.case_name(name)
     assert made and "/" not in made and "\\" not in made and not made.startswith((".", "-"))
 
 
@@ -414,7 +414,7 @@ def test_processes_share_the_work(monkeypatch):
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    done = dict(batch.each(shout, [{"case": name} for name in "abcd"], 2, 5))
+    done = dict(parallel.each(shout, [{"case": name} for name in "abcd"], 2, 5))
     assert set(done) == set("abcd")
     assert all(done[name].split()[0] == name and done[name].endswith("4 (5,)") for name in done)
     assert str(os.getpid()) not in {text.split()[1] for text in done.values()}
@@ -472,4 +472,4 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
     # The workflow keeps its notes in the folder of results, which is not refused for that.
     assert (out / ".batches").is_dir()
     (out / "group.tsv").unlink(), (out / "group.html").unlink()
-    assert records.output_folder(out) == out
+    assert output.open_folder(out) == out

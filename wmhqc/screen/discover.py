@@ -137,7 +137,8 @@ def _agree(name: str, case: str) -> bool:
 def made_by_us(folder: Path) -> bool:
     """Does the folder hold results of `wmhqc qc`?"""
     try:
-        made = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"]
+        file = folder / DESCRIPTION
+        made = json.loads(file.read_text(encoding="utf-8"))["GeneratedBy"] if file.is_file() else []
         return any(by.get("Name") == "wmhqc" for by in made)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
