@@ -51,7 +51,7 @@ def test_summary_equals_numpy():
     np.testing.assert_array_equal(np.stack(list(mc.samples())), p >= 0.5)
 
 
-def test_the_shared_beginning_gives_what_the_whole_network_gives(model, volume):
+def test_the_shared_deterministic_part_gives_what_the_whole_network_gives(model, volume):
     """Same seeds, same dropout masks: a pass in two parts equals a pass of the whole network."""
     in_parts = next(uncertainty.sample(model, volume, 1, seed=3))
     uncertainty._seed_dropout(model, 3)
