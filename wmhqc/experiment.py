@@ -305,7 +305,10 @@ def judge(run, fold: int) -> None:
             row = scores.row(prepared, found, flair - rebuilt)
             row["ssim"] = errormaps.similarity(flair, rebuilt)
             if not teaches:
-                row |= scores.from_other_samples(prepared, mc["main"], list(mc.values()))
+                tta = uncertainty.summarise(uncertainty.test_time(mc["main"], prepared.volume))
+                several = uncertainty.summarise(uncertainty.ensemble(list(mc.values()), prepared.volume))
+                row |= scores.of_samples("tta", tta, prepared.voxel_mm3)
+                row |= scores.of_samples("ensemble", several, prepared.voxel_mm3)
             runs.save_maps(known.with_suffix(".npz"), mean=found.mean, error=flair - rebuilt)
             _write_json({**row, "network": role if teaches else "main"}, known)
         rows.append(json.loads(known.read_text()))
@@ -470,14 +473,14 @@ def _pair(run, fold, case, name):
 
 def _mask_example(run, fold, case, rng=None, spoilt=None):
     """A mask with its FLAIR, and its Dice: the network's own, or with `rng` half the time a spoilt one."""
-    from wmhqc import regression, scores
+    from wmhqc import metrics, regression
     from wmhqc.book import runs
 
     prepared = _load(run, case)
     mask = runs.load_maps(_fold(run, fold) / "maps" / f"{case}.npz")["mean"] >= 0.5
     if rng is not None and (rng.random() < 0.5 if spoilt is None else spoilt):
         mask = regression.degrade(prepared.lesion > 0 if rng.random() < 0.5 else mask, rng)
-    return regression.mask_pair(mask, prepared.volume[..., 1]), scores.lesion_dice(mask, prepared.lesion > 0)
+    return regression.mask_pair(mask, prepared.volume[..., 1]), metrics.lesion_dice(mask, prepared.lesion > 0)
 
 
 def _hash(path) -> str:
