@@ -49,12 +49,14 @@ function render({ model, el }) {
     return { picture, value, frame: html("figure", {}, html("figcaption", {}, html("span", {}, title), value), picture) };
   });
   const voxelTitle = html("figcaption", {}, "One voxel: its answers on the curve of entropy");
+  const key = html("p", { class: "remark" }, "Small circles: the passes. Ring: entropy of their mean. Diamond: mean of their own entropies. "
+    + "Bar between: their disagreement (mutual information).");
   root.append(
-    html("div", { class: "choices" }, who.row),
+    html("div", { class: "choices" }, who.row, outline),
     html("div", { class: "controls pair" }, passes.row, rate.row),
     html("div", { class: "panels two" }, scan.frame, entropy.frame),
-    html("div", { class: "controls" }, slice.row, html("div", { class: "control" }, html("span", {}, "Go to"), jumps), html("div", { class: "buttons" }, outline)), words,
-    html("div", { class: "halves" }, html("figure", {}, voxelTitle, curve),
+    html("div", { class: "controls" }, slice.row, html("div", { class: "control" }, html("span", {}, "Go to"), jumps)), words,
+    html("div", { class: "halves" }, html("figure", {}, voxelTitle, curve, key),
       html("div", { class: "running" }, ...runs.map((run) => run.frame))),
     html("p", { class: "remark" }, `Seen from the feet: the patient’s right (R) is on the left. The curves on the right hold for the whole brain, `
       + `one for each dropout rate; the thick one is the rate of the slider. The network learned with a rate of ${trained}.`));
@@ -186,7 +188,7 @@ function render({ model, el }) {
   }
 
   function drawVoxel(answers, { mean, total, own }) {
-    const width = Math.max(240, curve.clientWidth), high = own > 0.5 * total + 0.3;
+    const width = Math.max(240, curve.clientWidth);
     const { X, Y, add, line, done } = axes(curve, {
       width, height: Math.round(Math.min(330, 0.86 * width)), x: [0, 1], y: [0, 1.08], xlabel: "probability of lesion", ylabel: "entropy (bit)" });
     line(Array.from({ length: 101 }, (_, k) => [k / 100, bits(k / 100)]), { class: "curve" });
@@ -194,11 +196,11 @@ function render({ model, el }) {
     add("line", { class: "gap", x1: X(mean), y1: Y(own), x2: X(mean), y2: Y(total) });
     add("path", { class: "own", d: `M${X(mean)} ${Y(own) - 6}l6 6l-6 6l-6 -6z` });
     add("circle", { class: "here", cx: X(mean), cy: Y(total), r: 6 });
-    const side = mean > 0.5 ? -1 : 1;
+    const side = mean > 0.5 ? -1 : 1, gap = Y(own) - Y(total);
     const label = (y, text) => add("text", { class: "side", x: X(mean) + 12 * side, y, "text-anchor": side > 0 ? "start" : "end" }, text);
-    const gap = Math.abs(Y(own) - Y(total));
-    label(Y(total) + (total > 0.9 ? 14 : -8), `mean: ${fixed(total, 2)} bit`);
-    if (gap > 40 || high) label(Math.max(Y(own), Y(total) + 28) + 4, `own entropies: ${fixed(own, 2)} bit`);
+    label(Y(total) + (total > 0.9 ? 14 : -8), `${fixed(total, 2)} bit`);
+    if (gap > 34) label(Y(own) + 4, `${fixed(own, 2)} bit`);
+    if (gap > 70) label((Y(own) + Y(total)) / 2 + 4, `${fixed(total - own, 2)} bit`);
     curve.setAttribute("aria-label", `Entropy against probability, with the ${answers.length} answers of the voxel: ${answers.slice(0, 8).map((p) => fixed(p, 2)).join(", ")}${answers.length > 8 ? " and more" : ""}.`);
     done();
   }
