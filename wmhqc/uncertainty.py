@@ -116,6 +116,19 @@ def sample(model, volume, passes=PASSES, seed=0):
         yield np.asarray(stochastic.predict_on_batch(fixed))[0, ..., 1]
 
 
+def with_rate(model, rate: float):
+    """The same network with another dropout rate (0 to below 1) at every layer; nothing is learnt anew."""
+    import keras
+
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be at least 0 and below 1, not {rate}")
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    for layer in _dropouts(other):
+        layer.rate = rate
+    return other
+
+
 def test_time(model, volume, passes=8, seed=0):
     """Yield the lesion probability of passes over changed inputs: test-time augmentation.
 
