@@ -361,8 +361,8 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     fuzz = rng.uniform(0.5, 1.5)  # mm over which a border fades
 
     # deep lesions: centres in white matter, most of them within 30 mm of the ventricles
-    reach = rng.uniform(20, 40)
-    near = _exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.04 if site.database == "MICCAI17" else 0.08)
+    reach = rng.uniform(25, 50)
+    near = _exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.08 if site.database == "MICCAI17" else 0.16)
     nuclei = case.near((20, -8, 4), (14, 24, 12))  # thalamus and basal ganglia: fewer
     chance = np.cumsum(case.white**2 * near * (1 - 0.8 * nuclei) * (case.white > 0.6), dtype=np.float64)
     deep = np.clip(rng.beta(4, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
