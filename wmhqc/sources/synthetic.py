@@ -360,12 +360,12 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     soft, bright = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     fuzz = rng.uniform(0.5, 1.5)  # mm over which a border fades
 
-    # deep lesions: centres in white matter, most of them within 30 mm of the ventricles
-    reach = rng.uniform(25, 50)
+    # deep lesions: centres in white matter, most of them within 50 mm of the ventricles
+    reach = rng.uniform(35, 70)
     near = _exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.08 if site.database == "MICCAI17" else 0.16)
     nuclei = case.near((20, -8, 4), (14, 24, 12))  # thalamus and basal ganglia: fewer
     chance = np.cumsum(case.white**2 * near * (1 - 0.8 * nuclei) * (case.white > 0.6), dtype=np.float64)
-    deep = np.clip(rng.beta(4, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
+    deep = np.clip(rng.beta(6, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
     plan = _plan(rng, deep, 22 * max(ml, 0.3) ** 0.35)
     centres = np.flatnonzero(brain)[np.searchsorted(chance, plan.place * chance[-1])]
     for centre, radii, turn, light in zip(np.transpose(np.unravel_index(centres, shape)), *plan[1:]):
