@@ -65,7 +65,7 @@ def describe(out: Path, source=None) -> None:
         "Name": "Quality control of WMH segmentations",
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "wmhqc", "Version": __version__, "CodeURL": "https://github.com/wmhqc/wmhqc"}],
+        "GeneratedBy": [{"Name": "wmhqc", "Version": __version__}],
     }
     if source:
         content["SourceDatasets"] = [{"URL": real(source).as_uri()}]
