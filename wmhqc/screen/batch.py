@@ -58,7 +58,7 @@ def _judge_all(todo: list[dict], bad: dict[str, str], jobs: int, settings: dict,
     """Judge all cases but the bad ones, and say what came of each; return how many failed."""
     for row in todo:
         if row["case"] in bad:
-            records.write_failure(row, bad[row["case"]], out)
+            bad[row["case"]] = _note_failure(row, bad[row["case"]], out)
     good = [row for row in todo if row["case"] not in bad]
     failed = 0
     for case, line in each(_judge, good, jobs, settings, str(out)):
@@ -158,12 +158,7 @@ def _judge(row: dict, settings: dict, out: str) -> str:
     try:
         record = _judged(row, settings, out)
     except Exception as error:  # the others go on; the next call judges this case again
-        problem = _problem(error, out)
-        try:
-            records.write_failure(row, problem, out)
-        except (ValueError, OSError) as second:
-            problem += f"; nor could this be written down: {_problem(second, out)}"
-        return f"not judged: {problem}"
+        return f"not judged: {_note_failure(row, _problem(error, out), out)}"
     predicted = record["predicted_dice"]
     value = "unknown" if predicted["value"] is None else f"{predicted['value']:.2f}"
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
@@ -192,6 +187,15 @@ def _judged(row: dict, settings: dict, out: Path) -> dict:
     record["files"] = records.map_names(judgement)
     records.write(judgement, out, report.case(judgement))
     return record
+
+
+def _note_failure(row: dict, problem: str, out: Path) -> str:
+    """Write down that a case was not judged; return why, and whether that could be written."""
+    try:
+        records.write_failure(row, problem, out)
+    except (ValueError, OSError) as error:
+        return f"{problem}; nor could this be written down: {_problem(error, out)}"
+    return problem
 
 
 def _problem(error: Exception, out: Path) -> str:

@@ -49,7 +49,8 @@ def discover(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame
         if not any(there):
             raise FileNotFoundError(f"no case has a file {template}, for example {paths[0]}")
         needed = name in ("segmentation", "t1")
-        table[name] = [path if needed or is_there else old for path, is_there, old in zip(paths, there, table[name])]
+        found = zip(paths, there, table[name], strict=True)
+        table[name] = [path if needed or is_there else old for path, is_there, old in found]
     return table
 
 

@@ -42,7 +42,7 @@ FORMULA = ("=", "+", "-", "@", "'")
 def gather(out: Path) -> None:
     """Write group.tsv and group.html from the records of all scans in a folder of results."""
     group, left, found = Group(), 0, dict(_records(out))
-    for record in found.values():
+    for _, record in sorted(found.items()):
         if _left_its_folder(record):
             left += 1
         else:
@@ -212,7 +212,7 @@ def _strip(table: pd.DataFrame, name: str, bands: Mapping) -> dict:
             f'<rect class="band" x="{place(band[0]):.1f}%" width="{place(band[1]) - place(band[0]):.1f}%" height="56"/>'
         )
     parts.append('<line class="axis" x1="2%" x2="98%" y1="56" y2="56"/>')
-    for i, (row, value) in enumerate(zip(known.to_dict("records"), values)):
+    for i, (row, value) in enumerate(zip(known.to_dict("records"), values, strict=True)):
         height = 8 + 40 * (i * 0.6180339887498949 % 1)  # spread, so that equal values are seen
         dot = (
             f'<circle class="{escape(row["verdict"])}" cx="{place(value):.1f}%" cy="{height:.0f}" r="5">'

@@ -22,6 +22,8 @@ INPUTS = {
 }
 #: Volume of a brain (with ventricles) in ml: what is far outside is not one.
 BRAIN_ML = (300, 2200)
+#: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
+MAX_LOST = 0.05
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
 BEARABLE = "lesion mask is empty"
 WHOLE_HEAD = (
@@ -32,6 +34,27 @@ GIVE_MASK = (
     "give a brain mask on the grid of the FLAIR (--brainmask), made for example with SynthStrip, HD-BET or deepbet; "
     "or install deepbet (pip install deepbet) and add --extract-brain"
 )
+NO_CODES = (
+    "The header of the {} says of neither of its two forms that it is known (qform and sform codes are 0): where left, "
+    "front and up are is a guess. Look at the orientation in the report."
+)
+
+
+class _Problems(list):
+    """Problems of one case, as `wmhqc.cohort.CohortError` takes them."""
+
+    def __init__(self, row: Mapping):
+        self.row = row
+
+    def add(self, name: str, problem: str, action: str) -> None:
+        file = str(self.row.get(name, ""))
+        self.append({"case": self.row["case"], "file": file, "problem": problem, "action": action})
+
+    def refuse(self) -> None:
+        """Raise what is not bearable."""
+        bad = [problem for problem in self if not problem["problem"].startswith(BEARABLE)]
+        if bad:
+            raise cohort.CohortError(pd.DataFrame(bad))
 
 
 def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: list | None = None) -> dict:
@@ -41,7 +64,8 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     ----------
     row : Mapping
         `case`, and paths by the names in `INPUTS`; flair and t1 are needed, an empty path
-        counts as not given. The segmentation to be judged is a mask of 0 and one other value.
+        counts as not given. Masks hold 0 and one other value, or `lesion_rule` says what of them is lesion
+        (`wmhqc.cohort.load_lesion`).
     resample : bool
         Put images that are on another grid onto that of the FLAIR, trusting the headers.
     whole_head : bool
@@ -61,47 +85,39 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     """
     images: dict = {}
     notes = [] if notes is None else notes
-    problems = cohort.case_problems(row, images)
+    problems = _Problems(row)
+    problems += cohort.case_problems(row, images)
     if not given(row, "t1") and row.get("t1_choice"):
         problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
-
-    def add(name: str, problem: str, action: str) -> None:
-        problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
-
     if given(row, "segmentation"):
-        try:
-            image = load_image(row["segmentation"])
-            mask = binary(np.asanyarray(image.dataobj), row["segmentation"])
-            images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
-        except FileNotFoundError as error:
-            add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
-        except (OSError, ValueError) as error:
-            add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
-    if "flair" in images and "segmentation" in images:
-        difference = grid_mismatch(images["segmentation"], images["flair"])
-        if difference:
-            add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", cohort.RESAMPLE)
+        _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
-        add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
+        problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
+    if "brainmask" in images and not np.isfinite(np.asanyarray(images["brainmask"].dataobj)).all():
+        problems.add("brainmask", "brain mask has NaN or infinite voxels", "replace them by 0 outside the brain")
     if resample:
-        problems = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
-    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
-    notes += [f"The {problem['problem']}." for problem in problems]
+        problems[:] = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
+    problems.refuse()
 
-    flair, problems = images["flair"], []
-    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
-    for name in moved:
-        images[name] = resample_to(images[name], flair, order=1 if name == "t1" else 0)
-        notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
+    moved = _resample(images, problems, notes)
     problem = head_problem(images)
     if problem and ("brainmask" in images or not whole_head):
-        add("brainmask" if "brainmask" in images else "t1", *problem)
-    elif "lesion" in moved:
-        array = np.asanyarray(flair.dataobj)
-        for problem, action in cohort.lesion_problems(images["lesion"], flair, array, brain(images)):
-            add("lesion", f"lesion mask {problem}", action)
-    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
+        problems.add("brainmask" if "brainmask" in images else "t1", *problem)
+    elif "lesion" in moved and not problems:
+        flair = images["flair"]
+        for words, action in cohort.lesion_problems(
+            images["lesion"], flair, np.asanyarray(flair.dataobj), brain(images)
+        ):
+            problems.add("lesion", f"lesion mask {words}", action)
+    problems.refuse()
+    notes += [f"The {problem['problem']}." for problem in problems]
+    notes += [NO_CODES.format(INPUTS[name]) for name in ("flair", "t1") if _no_codes(images[name])]
     return images
+
+
+def given(row: Mapping, name: str) -> bool:
+    """Does the row name this image? An empty path counts as none."""
+    return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
 
 
 def brain(images: Mapping) -> np.ndarray:
@@ -110,30 +126,74 @@ def brain(images: Mapping) -> np.ndarray:
     return np.logical_and.reduce([np.asanyarray(images[name].dataobj) > 0 for name in names])
 
 
-def given(row: Mapping, name: str) -> bool:
-    """Does the row name this image? An empty path counts as none."""
-    return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
+def head_problem(images: Mapping) -> tuple[str, str] | None:
+    """Is what should be the brain as large as a brain? As (problem, action)."""
+    low, high = BRAIN_ML
+    volume = _ml(images["flair"]) * np.count_nonzero(brain(images))
+    if low <= volume <= high:
+        return None
+    if "brainmask" in images:
+        return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
+    found = f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR"
+    if volume > high:
+        return f"{found}, {WHOLE_HEAD}", GIVE_MASK
+    return f"{found}; a brain has {low} to {high} ml", "give images of a whole brain, with their true voxel sizes"
+
+
+def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
+    try:
+        image = load_image(row["segmentation"])
+        mask = binary(np.asanyarray(image.dataobj), row["segmentation"], row.get("segmentation_rule") or "")
+        images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    except FileNotFoundError as error:
+        problems.add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
+    except (OSError, ValueError) as error:
+        problems.add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
+    difference = (
+        grid_mismatch(images["segmentation"], images["flair"]) if {"segmentation", "flair"} <= set(images) else ""
+    )
+    if difference:
+        words = f"segmentation is not on the grid of the FLAIR ({difference})"
+        problems.add("segmentation", words, cohort.RESAMPLE)
+
+
+def _resample(images: dict, problems: _Problems, notes: list) -> list[str]:
+    """Put what is on another grid onto that of the FLAIR; return the names of those images."""
+    flair = images["flair"]
+    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
+    for name in moved:
+        label, before = INPUTS[name], images[name]
+        try:
+            images[name] = resample_to(before, flair, order=1 if name == "t1" else 0)
+        except ValueError as error:
+            problems.add(name, f"{label} cannot be put onto the grid of the FLAIR: {error}", "correct its affine")
+            problems.refuse()
+        notes.append(f"The {label} was resampled onto the grid of the FLAIR, trusting the headers.")
+        old, new = (_ml(image) * np.count_nonzero(np.asanyarray(image.dataobj)) for image in (before, images[name]))
+        if name in ("lesion", "segmentation") and (_beyond(before, flair) > MAX_LOST or old > new == 0):
+            words = f"{label} has {old:.3g} ml, and {new:.3g} ml of them on the grid of the FLAIR"
+            problems.add(name, words, "the headers do not fit each other: register it, or leave it out")
+        elif name != "t1":
+            notes[-1] = f"{notes[-1][:-1]} ({new:.3g} ml, before {old:.3g} ml)."
+    return moved
+
+
+def _beyond(mask, flair) -> float:
+    """Share of a mask that lies beyond the grid of the FLAIR."""
+    places = np.argwhere(np.asanyarray(mask.dataobj))
+    places = nib.affines.apply_affine(np.linalg.inv(flair.affine) @ mask.affine, places)
+    inside = ((places > -0.5) & (places < np.array(flair.shape) - 0.5)).all(axis=1)
+    return 1 - inside.mean() if len(places) else 0.0
+
+
+def _ml(image) -> float:
+    """Volume of a voxel in ml."""
+    return abs(np.linalg.det(image.affine[:3, :3])) / 1000
 
 
 def _same(a, b) -> bool:
     return a.shape == b.shape and np.array_equal(np.asanyarray(a.dataobj), np.asanyarray(b.dataobj))
 
 
-def _refuse(problems: list[dict]) -> None:
-    if problems:
-        raise cohort.CohortError(pd.DataFrame(problems))
-
-
-def head_problem(images: Mapping) -> tuple[str, str] | None:
-    """Is what should be the brain as large as a brain? As (problem, action)."""
-    ml = abs(np.linalg.det(images["flair"].affine[:3, :3])) / 1000
-    low, high = BRAIN_ML
-    if "brainmask" in images:
-        volume = ml * np.count_nonzero(brain(images))
-        if not low <= volume <= high:
-            return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
-        return None
-    volume = ml * np.count_nonzero(brain(images))
-    if volume > high:
-        return f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR, {WHOLE_HEAD}", GIVE_MASK
-    return None
+def _no_codes(image) -> bool:
+    return int(image.header["qform_code"]) == int(image.header["sform_code"]) == 0

@@ -49,7 +49,7 @@ def open_folder(out, source=None) -> Path:
     """
     given, out = out, real(out)
     if os.path.lexists(given) and not out.is_dir():
-        raise ValueError(f"{out} is no folder; give a folder of its own for the results (--out)")
+        raise ValueError(f"{out} is a file, or a link to nowhere; give a folder of its own for the results (--out)")
     if source and out == real(source):
         raise ValueError(f"{out} holds the scans; give a folder of its own for the results (--out), it may lie inside")
     if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not made_by_us(out):

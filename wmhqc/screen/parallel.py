@@ -23,9 +23,8 @@ def each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[tu
     os.environ |= {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-        with handled(
-            signal.SIGINT, signal.SIG_IGN
-        ):  # the processes that start here inherit it: the parent alone is interrupted
+        # the processes that start here inherit it: the parent alone is interrupted
+        with handled(signal.SIGINT, signal.SIG_IGN):
             futures = {pool.submit(work, row, *arguments): row["case"] for row in rows}
         try:
             for future in as_completed(futures):

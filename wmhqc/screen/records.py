@@ -47,34 +47,25 @@ def read_record(path: Path) -> dict | None:
 
 def _sound(record: Mapping) -> bool:
     """Does a record hold what its readers rely on?  KeyError, TypeError or AttributeError says no, too."""
-    case, numbers = record["case"], []
+    case, numbers, known = record["case"], [], isinstance(record["reasons"], list)
     texts = [case, record["verdict"], *record["reasons"]]
     if "scores" in record:
         guarantee, predicted, ood, flair = _parts(record)
         values = record["scores"] | record["truth"] | record["features"]
-        texts += [
-            record[name] for name in ("patient", "judged", "program", "key", "calibration", "created", "reference")
-        ]
-        texts += [flair["path"], flair["sha256"]]
-        numbers += [*values.values(), ood["score"], ood["limit"], *sum(record["ranges"].values(), [])]
+        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"]]
         numbers += [predicted[name] for name in ("value", "low", "high")]
-        numbers += [guarantee[name] for name in ("threshold", "tau", "risk", "level")]
-        if not all(name.isidentifier() for name in values) or set(record["bytes"]) - set(names(case)):
-            return False
-        if None in sum(record["ranges"].values(), []) or not all(
-            feature["name"] in LABELS for feature in ood["outside"]
-        ):
-            return False
-    named = re.fullmatch(r"[A-Za-z0-9][\w.-]*", case) is not None
-    return named and all(isinstance(text, str) for text in texts) and all(map(_number, numbers))
+        numbers = [number for number in numbers if number is not None]
+        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("tau", "risk", "level"))]
+        texts += [record[name] for name in ("patient", "judged", "program", "key", "calibration", "created")]
+        texts += [record["reference"], flair["path"], flair["sha256"], *values]
+        known &= set(record["bytes"]) <= set(names(case)) and {found["name"] for found in ood["outside"]} <= set(LABELS)
+        known &= all(name.isidentifier() for name in values)
+    known &= re.fullmatch(r"[A-Za-z0-9][\w.-]*", case) is not None
+    return known and all(isinstance(text, str) for text in texts) and all(map(math.isfinite, numbers))
 
 
 def _parts(record: Mapping) -> list[dict]:
     return [record["guarantee"], record["predicted_dice"], record["ood"], record["inputs"]["flair"]]
-
-
-def _number(value) -> bool:
-    return value is None or isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def done(out: Path, row: dict) -> bool:
