@@ -38,9 +38,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wmhqc import failure
+from wmhqc import catalogue, failure
 from wmhqc.failure import confusion, flag
-from wmhqc.scores import CONFIDENCE
 
 #: Share of the validation cases, the most trusted, at which `guaranteed_risk` starts.
 START = 1 / 3
@@ -309,7 +308,7 @@ def per_fold(
         flagged[inside] = flag(failure.confidence(test[inside], score), choice.threshold)
         rows[fold] = {
             "cases": len(known),
-            "threshold": CONFIDENCE.get(score, 1) * choice.threshold,
+            "threshold": catalogue.sign(score) * choice.threshold,
             "message": choice.message,
         }
     return flagged, pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
