@@ -38,7 +38,8 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort, preprocess, training
-from wmhqc.files import replacing
+from wmhqc.features import scan_features
+from wmhqc.files import replacing, sha256
 
 #: The inputs of Reg-net: the paper's three, and one that takes a mask of any origin.
 PAIRS = ("image", "uncertainty", "error", "bounded")
@@ -96,8 +97,6 @@ def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataF
         A scan cannot be used; a setting is unknown; the run was started with other settings; the networks to
         `start_from` are of another size, or may have learnt from cases of this cohort.
     """
-    from wmhqc.screen.qc import scan_features
-
     run, chosen = Path(run), _merge(SETTINGS, changes or {})
     if (run / "settings.json").exists() and settings(run) != chosen:
         raise ValueError(f"{run} was started with other settings ({run}/settings.json); choose another folder")
@@ -305,7 +304,10 @@ def judge(run, fold: int) -> None:
             row = scores.row(prepared, found, flair - rebuilt)
             row["ssim"] = errormaps.similarity(flair, rebuilt)
             if not teaches:
-                row |= scores.from_other_samples(prepared, mc["main"], list(mc.values()))
+                tta = uncertainty.summarise(uncertainty.test_time(mc["main"], prepared.volume))
+                several = uncertainty.summarise(uncertainty.ensemble(list(mc.values()), prepared.volume))
+                row |= scores.of_samples("tta", tta, prepared.voxel_mm3)
+                row |= scores.of_samples("ensemble", several, prepared.voxel_mm3)
             runs.save_maps(known.with_suffix(".npz"), mean=found.mean, error=flair - rebuilt)
             _write_json({**row, "network": role if teaches else "main"}, known)
         rows.append(json.loads(known.read_text()))
@@ -413,7 +415,7 @@ def gather(run) -> None:
         "settings": settings(run),
         "cases": len(table),
         "synthetic": bool(table["synthetic"].all()),
-        "cohort_sha256": _hash(run / "scans.csv"),
+        "cohort_sha256": sha256(run / "scans.csv"),
         "folds": done,
         "training_minutes": round(float(pd.concat(histories)["seconds"].sum()) / 60, 1),
         "versions": {
@@ -470,20 +472,14 @@ def _pair(run, fold, case, name):
 
 def _mask_example(run, fold, case, rng=None, spoilt=None):
     """A mask with its FLAIR, and its Dice: the network's own, or with `rng` half the time a spoilt one."""
-    from wmhqc import regression, scores
+    from wmhqc import metrics, regression
     from wmhqc.book import runs
 
     prepared = _load(run, case)
     mask = runs.load_maps(_fold(run, fold) / "maps" / f"{case}.npz")["mean"] >= 0.5
     if rng is not None and (rng.random() < 0.5 if spoilt is None else spoilt):
         mask = regression.degrade(prepared.lesion > 0 if rng.random() < 0.5 else mask, rng)
-    return regression.mask_pair(mask, prepared.volume[..., 1]), scores.lesion_dice(mask, prepared.lesion > 0)
-
-
-def _hash(path) -> str:
-    from wmhqc.screen.qc import sha256
-
-    return sha256(path)
+    return regression.mask_pair(mask, prepared.volume[..., 1]), metrics.lesion_dice(mask, prepared.lesion > 0)
 
 
 def _write_json(content, path) -> None:

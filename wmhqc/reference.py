@@ -57,7 +57,7 @@ def cases(part: str | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        case, database, site, split, fold, the scores of `wmhqc.scores.CONFIDENCE`, and the truth.
+        case, database, site, split, fold, the scores of `wmhqc.catalogue`, and the truth.
     """
     table = pd.read_csv(folder() / "cases.csv")
     if part is None:
