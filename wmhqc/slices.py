@@ -75,16 +75,16 @@ def of_scan(row, prepared, mask) -> Slice:
     """
     import nibabel as nib
 
-    from wmhqc import cohort, preprocess
+    from wmhqc import cohort, images, preprocess
 
-    images = {
-        "flair": cohort.load(row["flair"]), "manual": cohort.load_lesion(row),
+    found = {
+        "flair": images.load_image(row["flair"]), "manual": cohort.load_lesion(row),
         "predicted": preprocess.to_scan(mask, prepared), "brain": preprocess.to_scan(prepared.brain, prepared, 0),
     }  # fmt: skip
-    images = {name: nib.as_closest_canonical(image) for name, image in images.items()}
-    arrays = {name: np.asanyarray(image.dataobj) for name, image in images.items()}
+    found = {name: nib.as_closest_canonical(image) for name, image in found.items()}
+    arrays = {name: np.asanyarray(image.dataobj) for name, image in found.items()}
     flair = preprocess.scale(arrays["flair"], arrays["brain"], f"{row['case']}: FLAIR")
-    spacing = nib.affines.voxel_sizes(images["flair"].affine)
+    spacing = nib.affines.voxel_sizes(found["flair"].affine)
     return key(row["case"], flair, arrays["predicted"] >= 0.5, arrays["manual"] > 0, spacing)
 
 

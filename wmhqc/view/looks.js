@@ -1,5 +1,5 @@
 // The threshold with the scans behind it. Cases stand in order of trust; the first ones go to a person.
-// The numbers are those of trays_numbers() in trays.py; a test compares the two.
+// The numbers are those of trays_numbers() in looks.py; a test compares the two.
 
 const THUMB = 20; // width of the slider's thumb in px, as in explore.css
 const KINDS = { tp: "failed, a person looks", fp: "good, a person looks", fn: "failed, used without looking", tn: "good, used without looking" };

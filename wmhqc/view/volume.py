@@ -11,7 +11,7 @@ from wmhqc.view.widget import Explorer, module
 class HoldExplorer(Explorer):
     """What `hold` returns; `score`, `first` and `count` (the window, in order of volume) follow the reader."""
 
-    _esm = module("common", "hold")
+    _esm = module("common", "volume")
     score = traitlets.Unicode().tag(sync=True)
     first = traitlets.Int(0).tag(sync=True)
     count = traitlets.Int().tag(sync=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets
 
-from wmhqc.scores import CONFIDENCE
+from wmhqc import catalogue
 from wmhqc.slices import Slice
 from wmhqc.view.brains import pack
 from wmhqc.view.widget import Explorer, module
@@ -24,7 +24,7 @@ MEASURES = {
 class TraysExplorer(Explorer):
     """What `trays` returns; `looks`, `score`, `measure`, `limit`, `costs` and `case` follow the reader."""
 
-    _esm = module("common", "brain", "trays")
+    _esm = module("common", "brain", "looks")
     looks = traitlets.Int().tag(sync=True)
     score = traitlets.Unicode().tag(sync=True)
     measure = traitlets.Unicode().tag(sync=True)
@@ -36,11 +36,10 @@ class TraysExplorer(Explorer):
 
 def trays(
     table,
-    scores: dict[str, str],
+    scores: Sequence[str],
     slices: Sequence[Slice] = (),
     looks: int | None = None,
     measures: dict[str, tuple] = MEASURES,
-    confidence: dict[str, int] | None = None,
     costs: tuple[float, float] = (1, 20),
 ) -> TraysExplorer:
     """Let the reader decide how many cases a person looks at, see which these are, and what it costs.
@@ -53,16 +52,14 @@ def trays(
     table : pandas.DataFrame
         One row per case: `case`, the scores and the measures of failure; `synthetic`, if it has it, says what a case is.
         A case without a score is looked at first; one without the measure (no mask to measure) counts as failed.
-    scores : dict of str to str
-        Column of each score and what it is called on the page, with its unit.
+    scores : sequence of str
+        Columns of scores, with direction, name and unit of `wmhqc.catalogue`.
     slices : sequence of Slice, optional
         Of some or all cases; the others are drawn as symbols.
     looks : int, optional
         Number of looks to begin with; a quarter of the cases if not given.
     measures : dict
         As `MEASURES`; those that the table does not have are left out.
-    confidence : dict of str to {1, -1}, optional
-        Direction of scores that `wmhqc.scores.CONFIDENCE` does not know.
     costs : tuple of 2 float
         Of a look, and of a failed case that is used without one.
 
@@ -74,18 +71,17 @@ def trays(
     Raises
     ------
     ValueError
-        A column is missing or empty, a case stands in two rows, or the direction of a score is not known.
+        A column is missing or empty, a case stands in two rows, or a score is not in the catalogue.
     """
     known = {column: measure for column, measure in measures.items() if column in table}
-    _check(table, scores, known, confidence)
-    directions = CONFIDENCE | (confidence or {})
+    _check(table, scores, known)
     names = table["case"].astype(str).tolist()
     shown = [each for each in slices if each.case in names]
     places = {each.case: i for i, each in enumerate(shown)}
     first = next(iter(known))
     return TraysExplorer(
         looks=round(len(names) / 4) if looks is None else int(looks),
-        score=next(iter(scores)),
+        score=scores[0],
         measure=first,
         limit=float(known[first][1]),
         costs=[float(cost) for cost in costs],
@@ -94,8 +90,8 @@ def trays(
             "names": names,
             "kinds": _kinds(table),
             "scores": [
-                {"name": name, "label": label, "confidence": directions[name], "values": _values(table[name])}
-                for name, label in scores.items()
+                {"name": name, "label": _label(name), "confidence": catalogue.sign(name), "values": _values(table[name])}
+                for name in scores
             ],
             "measures": [
                 {"name": name, "label": label, "limit": limit, "bad": bad, "step": step, "values": _values(table[name])}
@@ -143,7 +139,7 @@ def trays_numbers(
     return {**counts, "looks": looks, "cost": costs[0] * looks + costs[1] * counts["fn"]}
 
 
-def _check(table, scores, measures, confidence) -> None:
+def _check(table, scores, measures) -> None:
     """Refuse what cannot be shown, with the reason."""
     for column in ("case", *scores):
         if column not in table:
@@ -156,11 +152,14 @@ def _check(table, scores, measures, confidence) -> None:
     for column in (*scores, *measures):
         if table[column].isna().all() or np.isinf(table[column].to_numpy(float)).any():
             raise ValueError(f"column {column!r} has no number, or an infinite one")
-    for name in scores:
-        if (CONFIDENCE | (confidence or {})).get(name) not in (1, -1):
-            raise ValueError(
-                f"the direction of {name!r} is not known; confidence={{{name!r}: 1}} means: higher = trust more"
-            )
+    unknown = [name for name in scores if name not in catalogue.scores()]
+    if unknown or not scores:
+        raise ValueError(f"expected names of scores in the catalogue, got {', '.join(unknown) or 'none'}")
+
+
+def _label(name: str) -> str:
+    score = catalogue.scores()[name]
+    return f"{score.label} ({score.unit})" if score.unit else score.label
 
 
 def _values(column) -> list:

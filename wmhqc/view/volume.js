@@ -1,5 +1,5 @@
 // Hold the volume fixed: a window over the volume, and the line of the cases within it.
-// The numbers are those of hold_numbers() in hold.py; a test compares the two.
+// The numbers are those of hold_numbers() in volume.py; a test compares the two.
 
 function fit(x, y) {
   const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
