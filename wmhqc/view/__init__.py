@@ -7,6 +7,7 @@ request, no kernel, and it works from a file that was opened with a double click
 """
 
 from wmhqc.view.brains import QuizExplorer, quiz
+from wmhqc.view.dropout import PassesExplorer, passes
 from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
 from wmhqc.view.tables import TableExplorer, table
@@ -16,7 +17,26 @@ from wmhqc.view.volume import HoldExplorer, hold, hold_numbers
 from wmhqc.view.widget import Explorer
 
 __all__ = [
-    "BurdenExplorer", "CaseExplorer", "Explorer", "HoldExplorer", "QuizExplorer", "SliceExplorer", "TableExplorer",
-    "ThresholdExplorer", "TraysExplorer", "burden", "cases", "hold", "hold_numbers", "quiz", "slices", "table",
-    "threshold", "threshold_numbers", "trays", "trays_numbers",
-]  # fmt: skip
+    "BurdenExplorer",
+    "CaseExplorer",
+    "Explorer",
+    "HoldExplorer",
+    "PassesExplorer",
+    "QuizExplorer",
+    "SliceExplorer",
+    "TableExplorer",
+    "ThresholdExplorer",
+    "TraysExplorer",
+    "burden",
+    "cases",
+    "hold",
+    "hold_numbers",
+    "passes",
+    "quiz",
+    "slices",
+    "table",
+    "threshold",
+    "threshold_numbers",
+    "trays",
+    "trays_numbers",
+]
