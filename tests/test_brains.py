@@ -50,7 +50,12 @@ def test_the_quiz_knows_who_failed_and_refuses_a_question_without_answer():
     widget = view.quiz([picture()] * 3, [0.2, 0.5, 0.8], [1, 2, 3], [3, 2, 1], tau=0.5)
     assert [case["failed"] for case in widget.data["cases"]] == [True, False, False]
     assert [case["name"] for case in widget.data["cases"]] == ["Patient A", "Patient B", "Patient C"]
-    for dice, message in (([0.9] * 3, "failed and good"), ([0.1] * 3, "failed and good"), ([9, 0, 1], "0 to 1"), ([0.1], "two volumes")):
+    for dice, message in (
+        ([0.9] * 3, "failed and good"),
+        ([0.1] * 3, "failed and good"),
+        ([9, 0, 1], "0 to 1"),
+        ([0.1], "two volumes"),
+    ):
         with pytest.raises(ValueError, match=message):
             view.quiz([picture()] * 3, dice, [1, 2, 3], [3, 2, 1])
 
@@ -93,14 +98,18 @@ def test_no_case_is_lost(scores, looks):
 def test_trays_carry_the_table_and_the_slices_of_their_cases():
     table = cases()
     table.loc[3, "mean_entropy"] = np.nan
-    widget = view.trays(table, ["pairwise_dice", "mean_entropy"], [picture("sub-02"), picture("other"), picture("sub-05")])
+    widget = view.trays(
+        table, ["pairwise_dice", "mean_entropy"], [picture("sub-02"), picture("other"), picture("sub-05")]
+    )
     data = widget.data
     assert data["places"] == [{"sub-02": 0, "sub-05": 1}.get(name, -1) for name in table["case"]]
     assert len(data["scans"]["shapes"]) == 2
     assert [score["confidence"] for score in data["scores"]] == [1, -1] and data["scores"][1]["values"][3] is None
     assert [measure["name"] for measure in data["measures"]] == ["lesion_dice", "hd95_mm"]
     assert widget.looks == 3 and widget.limit == 0.5 and data["kinds"] == [""] * 12
-    assert view.trays(table.assign(synthetic=[True] * 11 + [False]), ["mean_entropy"]).data["kinds"][-1] == "real patient"
+    assert (
+        view.trays(table.assign(synthetic=[True] * 11 + [False]), ["mean_entropy"]).data["kinds"][-1] == "real patient"
+    )
 
 
 @pytest.mark.parametrize(

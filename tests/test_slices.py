@@ -40,7 +40,10 @@ def test_what_is_written_is_read_again(tmp_path):
     (read,), masks = slices.load(tmp_path / "slices.npz")
     assert (read.case, read.spacing) == ("sub-a", (1.5, 2.0))
     for name in ("flair", "predicted", "manual"):
-        assert np.array_equal(getattr(read, name), getattr(one, name)) and getattr(read, name).dtype == getattr(one, name).dtype
+        assert (
+            np.array_equal(getattr(read, name), getattr(one, name))
+            and getattr(read, name).dtype == getattr(one, name).dtype
+        )
     assert list(masks) == ["sub-real"] and np.array_equal(masks["sub-real"], mask)
     assert slices.load(tmp_path / "none.npz") == ([], {})
 

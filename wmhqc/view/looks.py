@@ -90,7 +90,12 @@ def trays(
             "names": names,
             "kinds": _kinds(table),
             "scores": [
-                {"name": name, "label": _label(name), "confidence": catalogue.sign(name), "values": _values(table[name])}
+                {
+                    "name": name,
+                    "label": _label(name),
+                    "confidence": catalogue.sign(name),
+                    "values": _values(table[name]),
+                }
                 for name in scores
             ],
             "measures": [
