@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort
-from wmhqc.images import binary, grid_mismatch, load_image, resample_to
+from wmhqc import checks, cohort
+from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image, resample_to
 
 #: The images that a row of a case may name, beside `case`.
 INPUTS = {
@@ -20,18 +20,8 @@ INPUTS = {
     "lesion": "lesion mask",
     "segmentation": "segmentation",
 }
-#: Volume of a brain (with ventricles) in ml: what is far outside is not one.
-BRAIN_ML = (300, 2200)
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
 BEARABLE = "lesion mask is empty"
-WHOLE_HEAD = (
-    "more than any brain has: the images show the whole head, or their background is not 0; the networks know brains "
-    "without skull only"
-)
-GIVE_MASK = (
-    "give a brain mask on the grid of the FLAIR (--brainmask), made for example with SynthStrip, HD-BET or deepbet; "
-    "or install deepbet (pip install deepbet) and add --extract-brain"
-)
 
 
 def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: list | None = None) -> dict:
@@ -80,34 +70,28 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     if "flair" in images and "segmentation" in images:
         difference = grid_mismatch(images["segmentation"], images["flair"])
         if difference:
-            add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", cohort.RESAMPLE)
+            add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", checks.RESAMPLE)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
         add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
+    if whole_head:
+        problems = [problem for problem in problems if problem["action"] != checks.GIVE_MASK]
     if resample:
-        problems = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
+        problems = [problem for problem in problems if problem["action"] != checks.RESAMPLE]
     _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
     notes += [f"The {problem['problem']}." for problem in problems]
 
     flair, problems = images["flair"], []
+    if not is_placed(flair):
+        notes.append(f"{UNPLACED[0].upper()}{UNPLACED[1:]}.")
     moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
         images[name] = resample_to(images[name], flair, order=1 if name == "t1" else 0)
         notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
-    problem = head_problem(images)
-    if problem and ("brainmask" in images or not whole_head):
-        add("brainmask" if "brainmask" in images else "t1", *problem)
-    elif "lesion" in moved:
-        array = np.asanyarray(flair.dataobj)
-        for problem, action in cohort.lesion_problems(images["lesion"], flair, array, brain(images)):
-            add("lesion", f"lesion mask {problem}", action)
+    for name, problem, action in checks.fit_problems(images) if moved else ():
+        if not (whole_head and action == checks.GIVE_MASK):
+            add(name, problem, action)
     _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
     return images
-
-
-def brain(images: Mapping) -> np.ndarray:
-    """Where the brain is: the brain mask, or without one what is above 0 in T1 and FLAIR."""
-    names = ("brainmask",) if "brainmask" in images else ("t1", "flair")
-    return np.logical_and.reduce([np.asanyarray(images[name].dataobj) > 0 for name in names])
 
 
 def given(row: Mapping, name: str) -> bool:
@@ -122,18 +106,3 @@ def _same(a, b) -> bool:
 def _refuse(problems: list[dict]) -> None:
     if problems:
         raise cohort.CohortError(pd.DataFrame(problems))
-
-
-def head_problem(images: Mapping) -> tuple[str, str] | None:
-    """Is what should be the brain as large as a brain? As (problem, action)."""
-    ml = abs(np.linalg.det(images["flair"].affine[:3, :3])) / 1000
-    low, high = BRAIN_ML
-    if "brainmask" in images:
-        volume = ml * np.count_nonzero(brain(images))
-        if not low <= volume <= high:
-            return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
-        return None
-    volume = ml * np.count_nonzero(brain(images))
-    if volume > high:
-        return f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR, {WHOLE_HEAD}", GIVE_MASK
-    return None

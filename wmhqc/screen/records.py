@@ -70,7 +70,7 @@ def describe(out: Path, source=None) -> None:
         "Name": "Quality control of WMH segmentations",
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "wmhqc", "Version": __version__, "CodeURL": "https://github.com/wmhqc/wmhqc"}],
+        "GeneratedBy": [{"Name": "wmhqc", "Version": __version__}],
     }
     if source:
         content["SourceDatasets"] = [{"URL": Path(source).resolve().as_uri()}]
