@@ -224,8 +224,8 @@ def load(path) -> Prepared:
     FileNotFoundError, ValueError
         The file is missing, or is not a prepared case.
     """
-    import zipfile
-
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist, or is not a file; prepare the case again")
     try:
         with np.load(path) as file:
             return Prepared(
@@ -237,8 +237,11 @@ def load(path) -> Prepared:
                 affine=file["affine"],
                 box=tuple(map(tuple, file["box"].tolist())),
             )
-    except (KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a prepared case ({error}); delete it and prepare the case again") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is not a prepared case ({why}); delete it and prepare the case again") from error
 
 
 def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:

@@ -273,10 +273,11 @@ def full(*arguments, **options):
 
 
 def constant_t1(scans):
-    """Passes the checks, and cannot be prepared."""
+    """Constant but for one voxel: it passes the checks, and cannot be prepared."""
     path, brain = (scans / "sub-a" / f"sub-a_{name}.nii.gz" for name in ("T1w", "brainmask"))
     image = nib.load(path)
     array = np.where(np.asanyarray(nib.load(brain).dataobj) > 0, 500, np.arange(40)).astype(np.int16)
+    array[20, 20, 20] = 900
     nib.save(nib.Nifti1Image(array, image.affine), path)
 
 

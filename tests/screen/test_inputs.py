@@ -74,7 +74,7 @@ def shifted(row, name, mm):
 def test_a_mask_that_resampling_empties_or_loses_is_refused(scan, name, mm):
     row = shifted(scan | {"segmentation": scan["lesion"]}, name, mm)
     text = refusal(row, resample=True)
-    assert "ml of them on the grid of the FLAIR" in text and row[name] in text and "headers do not fit" in text
+    assert "ml on the grid of the FLAIR" in text and row[name] in text and "headers do not fit" in text
 
 
 def test_a_resampled_mask_is_noted_with_its_volumes(scan):
@@ -97,7 +97,7 @@ def test_a_header_without_codes_is_noted(scan):
     for name in ("t1", "brainmask", "lesion"):
         row = resave(row, name, affine=nib.load(path).affine)
     inputs.read(row, notes=notes)
-    assert len(notes) == 1 and "header of the FLAIR" in notes[0] and "codes are 0" in notes[0]
+    assert len(notes) == 1 and "codes are 0" in notes[0]
 
 
 def test_a_small_brain_is_refused_without_a_mask_too(scan):
@@ -109,5 +109,4 @@ def test_a_small_brain_is_refused_without_a_mask_too(scan):
 
 
 def test_a_brain_mask_with_nan_is_refused(scan):
-    text = refusal(resave(scan, "brainmask", lambda a: np.where(a > 0, 1, np.nan)))
-    assert "brain mask has NaN or infinite voxels" in text
+    assert "NaN or infinite voxels" in refusal(resave(scan, "brainmask", lambda a: np.where(a > 0, 1, np.nan)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from wmhqc.checks import brain_problem
 from wmhqc.images import load_image
-from wmhqc.screen import inputs
 
 
 def need_deepbet() -> None:
@@ -39,7 +39,7 @@ def extract(t1, scratch) -> nib.Nifti1Image:
         run_bet([head], [brain], [mask], [volume], no_gpu=True)
         made = load_image(mask)
     made = nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
-    problem = inputs.head_problem({"flair": t1, "brainmask": made})
+    problem = brain_problem({"flair": t1, "brainmask": made})
     if problem:
         raise ValueError(
             f"the {problem[0]}: deepbet did not find the brain; make a mask with another tool (--brainmask)"

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort
-from wmhqc.images import binary, grid_mismatch, load_image, resample_to
+from wmhqc import checks, cohort
+from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image, resample_to
 
 #: The images that a row of a case may name, beside `case`.
 INPUTS = {
@@ -20,24 +20,10 @@ INPUTS = {
     "lesion": "lesion mask",
     "segmentation": "segmentation",
 }
-#: Volume of a brain (with ventricles) in ml: what is far outside is not one.
-BRAIN_ML = (300, 2200)
-#: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
-MAX_LOST = 0.05
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
 BEARABLE = "lesion mask is empty"
-WHOLE_HEAD = (
-    "more than any brain has: the images show the whole head, or their background is not 0; the networks know brains "
-    "without skull only"
-)
-GIVE_MASK = (
-    "give a brain mask on the grid of the FLAIR (--brainmask), made for example with SynthStrip, HD-BET or deepbet; "
-    "or install deepbet (pip install deepbet) and add --extract-brain"
-)
-NO_CODES = (
-    "The header of the {} says of neither of its two forms that it is known (qform and sform codes are 0): where left, "
-    "front and up are is a guess. Look at the orientation in the report."
-)
+#: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
+MAX_BEYOND = 0.05
 
 
 class _Problems(list):
@@ -50,9 +36,9 @@ class _Problems(list):
         file = str(self.row.get(name, ""))
         self.append({"case": self.row["case"], "file": file, "problem": problem, "action": action})
 
-    def refuse(self) -> None:
-        """Raise what is not bearable."""
-        bad = [problem for problem in self if not problem["problem"].startswith(BEARABLE)]
+    def refuse(self, *bearable: str) -> None:
+        """Raise what is not bearable, or mended by an action that will be taken."""
+        bad = [one for one in self if not one["problem"].startswith(BEARABLE) and one["action"] not in bearable]
         if bad:
             raise cohort.CohortError(pd.DataFrame(bad))
 
@@ -64,8 +50,8 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     ----------
     row : Mapping
         `case`, and paths by the names in `INPUTS`; flair and t1 are needed, an empty path
-        counts as not given. Masks hold 0 and one other value, or `lesion_rule` says what of them is lesion
-        (`wmhqc.cohort.load_lesion`).
+        counts as not given. Masks hold 0 and one other value, or `lesion_rule` and `segmentation_rule` say what of
+        them is lesion (`wmhqc.cohort.load_lesion`).
     resample : bool
         Put images that are on another grid onto that of the FLAIR, trusting the headers.
     whole_head : bool
@@ -85,6 +71,7 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     """
     images: dict = {}
     notes = [] if notes is None else notes
+    mended = [action for action, done in ((checks.RESAMPLE, resample), (checks.GIVE_MASK, whole_head)) if done]
     problems = _Problems(row)
     problems += cohort.case_problems(row, images)
     if not given(row, "t1") and row.get("t1_choice"):
@@ -93,25 +80,19 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
         _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
         problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
-    if "brainmask" in images and not np.isfinite(np.asanyarray(images["brainmask"].dataobj)).all():
-        problems.add("brainmask", "brain mask has NaN or infinite voxels", "replace them by 0 outside the brain")
-    if resample:
-        problems[:] = [problem for problem in problems if problem["action"] != cohort.RESAMPLE]
-    problems.refuse()
+    problems.refuse(*mended)
+    notes += [f"The {problem['problem']}." for problem in problems if problem["problem"].startswith(BEARABLE)]
 
-    moved = _resample(images, problems, notes)
-    problem = head_problem(images)
-    if problem and ("brainmask" in images or not whole_head):
-        problems.add("brainmask" if "brainmask" in images else "t1", *problem)
-    elif "lesion" in moved and not problems:
-        flair = images["flair"]
-        for words, action in cohort.lesion_problems(
-            images["lesion"], flair, np.asanyarray(flair.dataobj), brain(images)
-        ):
-            problems.add("lesion", f"lesion mask {words}", action)
+    flair, problems = images["flair"], _Problems(row)
+    if not is_placed(flair):
+        notes.append(f"{UNPLACED[0].upper()}{UNPLACED[1:]}.")
+    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
+    for name in moved:
+        images[name] = _moved(name, images[name], flair, problems, notes)
     problems.refuse()
-    notes += [f"The {problem['problem']}." for problem in problems]
-    notes += [NO_CODES.format(INPUTS[name]) for name in ("flair", "t1") if _no_codes(images[name])]
+    for problem in checks.fit_problems(images) if moved else ():
+        problems.add(*problem)
+    problems.refuse(*mended)
     return images
 
 
@@ -120,62 +101,44 @@ def given(row: Mapping, name: str) -> bool:
     return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
 
 
-def brain(images: Mapping) -> np.ndarray:
-    """Where the brain is: the brain mask, or without one what is above 0 in T1 and FLAIR."""
-    names = ("brainmask",) if "brainmask" in images else ("t1", "flair")
-    return np.logical_and.reduce([np.asanyarray(images[name].dataobj) > 0 for name in names])
-
-
-def head_problem(images: Mapping) -> tuple[str, str] | None:
-    """Is what should be the brain as large as a brain? As (problem, action)."""
-    low, high = BRAIN_ML
-    volume = _ml(images["flair"]) * np.count_nonzero(brain(images))
-    if low <= volume <= high:
-        return None
-    if "brainmask" in images:
-        return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
-    found = f"no brain mask was given, and {volume:.0f} ml are above 0 in T1 and FLAIR"
-    if volume > high:
-        return f"{found}, {WHOLE_HEAD}", GIVE_MASK
-    return f"{found}; a brain has {low} to {high} ml", "give images of a whole brain, with their true voxel sizes"
-
-
 def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
     try:
         image = load_image(row["segmentation"])
         mask = binary(np.asanyarray(image.dataobj), row["segmentation"], row.get("segmentation_rule") or "")
-        images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
     except FileNotFoundError as error:
         problems.add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
+        return
     except (OSError, ValueError) as error:
         problems.add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
-    difference = (
-        grid_mismatch(images["segmentation"], images["flair"]) if {"segmentation", "flair"} <= set(images) else ""
-    )
-    if difference:
+        return
+    images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    if difference := "flair" in images and grid_mismatch(image, images["flair"]):
         words = f"segmentation is not on the grid of the FLAIR ({difference})"
-        problems.add("segmentation", words, cohort.RESAMPLE)
+        problems.add("segmentation", words, checks.RESAMPLE)
 
 
-def _resample(images: dict, problems: _Problems, notes: list) -> list[str]:
-    """Put what is on another grid onto that of the FLAIR; return the names of those images."""
-    flair = images["flair"]
-    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
-    for name in moved:
-        label, before = INPUTS[name], images[name]
-        try:
-            images[name] = resample_to(before, flair, order=1 if name == "t1" else 0)
-        except ValueError as error:
-            problems.add(name, f"{label} cannot be put onto the grid of the FLAIR: {error}", "correct its affine")
-            problems.refuse()
-        notes.append(f"The {label} was resampled onto the grid of the FLAIR, trusting the headers.")
-        old, new = (_ml(image) * np.count_nonzero(np.asanyarray(image.dataobj)) for image in (before, images[name]))
-        if name in ("lesion", "segmentation") and (_beyond(before, flair) > MAX_LOST or old > new == 0):
-            words = f"{label} has {old:.3g} ml, and {new:.3g} ml of them on the grid of the FLAIR"
+def _moved(name: str, image, flair, problems: _Problems, notes: list):
+    """An image on the grid of the FLAIR; a problem if that loses what is in a mask, else a note."""
+    label = INPUTS[name]
+    try:
+        moved = resample_to(image, flair, order=1 if name == "t1" else 0)
+    except ValueError as error:
+        problems.add(name, f"{label} cannot be put onto the grid of the FLAIR: {error}", "correct its affine")
+        return image
+    volumes = ""
+    if name != "t1":
+        before, after = _ml(image), _ml(moved)
+        volumes = f" ({after:.3g} ml, before {before:.3g} ml)"
+        if name != "brainmask" and (_beyond(image, flair) > MAX_BEYOND or before > after == 0):
+            words = f"{label} has {before:.3g} ml, and {after:.3g} ml on the grid of the FLAIR"
             problems.add(name, words, "the headers do not fit each other: register it, or leave it out")
-        elif name != "t1":
-            notes[-1] = f"{notes[-1][:-1]} ({new:.3g} ml, before {old:.3g} ml)."
+    notes.append(f"The {label} was resampled onto the grid of the FLAIR, trusting the headers{volumes}.")
     return moved
+
+
+def _ml(mask) -> float:
+    """Volume of a mask in ml."""
+    return np.count_nonzero(np.asanyarray(mask.dataobj)) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
 
 
 def _beyond(mask, flair) -> float:
@@ -186,14 +149,5 @@ def _beyond(mask, flair) -> float:
     return 1 - inside.mean() if len(places) else 0.0
 
 
-def _ml(image) -> float:
-    """Volume of a voxel in ml."""
-    return abs(np.linalg.det(image.affine[:3, :3])) / 1000
-
-
 def _same(a, b) -> bool:
     return a.shape == b.shape and np.array_equal(np.asanyarray(a.dataobj), np.asanyarray(b.dataobj))
-
-
-def _no_codes(image) -> bool:
-    return int(image.header["qform_code"]) == int(image.header["sform_code"]) == 0

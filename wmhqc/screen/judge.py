@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import preprocess
+from wmhqc.checks import contrast, find_brain
 from wmhqc.features import scan_features
-from wmhqc.images import contrast
 from wmhqc.screen import calibration as known
 from wmhqc.screen import inputs
 from wmhqc.screen.labels import SCORE
@@ -203,7 +203,7 @@ def _on_scan(images: Mapping) -> tuple[dict, dict]:
 
     flair, judged = images["flair"], _bool(images.get("segmentation", images["mask"]))
     ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
-    found = contrast(judged, np.asanyarray(flair.dataobj), inputs.brain(images), flair.affine)
+    found = contrast(judged, np.asanyarray(flair.dataobj), find_brain(images), flair.affine)
     scores, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": found}, {}
     if "lesion" in images:
         lesion = _bool(images["lesion"])

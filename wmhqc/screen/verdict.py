@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from wmhqc import cohort, failure, thresholds
+from wmhqc import checks, failure, thresholds
 from wmhqc.regression import conformal_interval
 from wmhqc.screen import ood
 from wmhqc.screen.calibration import origin, origins, same_origin
@@ -120,7 +120,7 @@ def _mask_problems(scores: Mapping) -> list[str]:
         return ["The mask is empty: whether there is nothing to find, only a look at the scan can tell."]
     if math.isnan(contrast):
         return ["The mask or its surroundings lie outside the brain: whether it is bright on FLAIR is not known."]
-    if contrast < cohort.MIN_CONTRAST:
+    if contrast < checks.MIN_CONTRAST:
         found = f"contrast {contrast:.2f}; manual masks: above 0.9"
         return [f"The mask is hardly brighter than its surroundings on FLAIR ({found})."]
     return []
