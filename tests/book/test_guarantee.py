@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from test_explorers import write
 
 from browser import accessibility, check_page
-from test_explorers import write
 from wmhqc import thresholds, view
 from wmhqc.view.widget import module
 
