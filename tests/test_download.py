@@ -1,6 +1,7 @@
 """The MS17 download against servers that misbehave, full disks, kills and races."""
 
 import errno
+import hashlib
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,7 +28,7 @@ FILES = ("T1w", "FLAIR", "lesion")
 def release(tmp_path_factory):
     """A tiny release: two patients, and the manifest that belongs to it."""
     root = tmp_path_factory.mktemp("release")
-    lines = ["# synthetic", "patient\tfile\tsha1\tpath"]
+    lines = ["# synthetic", "patient\tfile\tsha1\tsha256\tpath"]
     rng = np.random.default_rng(0)
     for patient in ("01", "02"):
         brain = np.zeros((16, 16, 16), np.float32)
@@ -37,7 +39,10 @@ def release(tmp_path_factory):
             path = root / f"x/patient{patient}/{name}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, np.eye(4)), path)
-            lines.append(f"{patient}\t{name}\t{download.git_sha1(path)}\tx/patient{patient}/{name}.nii.gz")
+            content = path.read_bytes()
+            sha256 = hashlib.sha256(content).hexdigest() if name == "FLAIR" else ""  # not known of every file
+            where = path.relative_to(root).as_posix()
+            lines.append("\t".join([patient, name, download.git_sha1(content), sha256, where]))
     (root / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return root
 
@@ -47,6 +52,7 @@ def own_release(monkeypatch, release):
     monkeypatch.setattr(download, "MANIFEST", release / "manifest.tsv")
     monkeypatch.delenv("WMHQC_MS17_URL", raising=False)
     monkeypatch.delenv("WMHQC_DATA", raising=False)
+    monkeypatch.setattr("pooch.core.time", types.SimpleNamespace(sleep=lambda seconds: None))  # between attempts
 
 
 @pytest.fixture
@@ -96,7 +102,9 @@ def whole(folder):
     """Every file that stands under its final name is right."""
     manifest = download._manifest().set_index(["patient", "file"])["sha1"]
     found = [path for path in Path(folder).rglob("sub-*.nii.gz") if "brainmask" not in path.name]
-    assert all(download.git_sha1(p) == manifest[p.parent.name[-2:], p.name.split("_")[1][:-7]] for p in found)
+    assert all(
+        download.git_sha1(p.read_bytes()) == manifest[p.parent.name[-2:], p.name.split("_")[1][:-7]] for p in found
+    )
     return len(found)
 
 
@@ -108,13 +116,13 @@ def test_shipped_manifest(monkeypatch):
     manifest = download._manifest()
     assert len(manifest) == 90 and manifest["patient"].nunique() == 30
     assert set(manifest["file"]) == set(FILES) and manifest["sha1"].str.fullmatch("[0-9a-f]{40}").all()
+    assert manifest["sha256"].str.fullmatch("([0-9a-f]{64})?").all() and manifest["sha256"].map(bool).sum() == 6
     assert manifest["sha1"].is_unique and manifest["path"].is_unique
     assert download.COMMIT in download.MANIFEST.read_text() and download.COMMIT in download.MS17_URL
 
 
-def test_git_sha1(tmp_path):
-    (tmp_path / "hello").write_bytes(b"hello\n")  # git hash-object: known value
-    assert download.git_sha1(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
+def test_git_sha1():
+    assert download.git_sha1(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object: known value
 
 
 @pytest.mark.parametrize("kind", ["http", "file"])
@@ -183,7 +191,22 @@ def drip(handler, content, number):
         time.sleep(0.1)
 
 
+def drip_header(handler, content, number):
+    """One byte each tenth of a second: no read ever waits for long."""
+    for byte in b"HTTP/1.0 200 OK\r\nX-Long: " + b"x" * 50:
+        handler.wfile.write(bytes([byte]))
+        time.sleep(0.1)
+
+
+def flood(handler, content, number):
+    send(handler, b"", length=10**9)
+    for _ in range(10**9 // 2**20):
+        handler.wfile.write(bytes(2**20))
+
+
 BAD_SERVERS = {
+    "drips the header": (drip_header, ConnectionError, "no answer within 1 s", 1),
+    "sends without end": (flood, ConnectionError, "more than 16777216 bytes", 1),
     "404": (status(404), FileNotFoundError, "does not exist; is the address", 1),
     "500": (status(500), ConnectionError, "answers 500", 3),
     "403": (status(403), ConnectionError, "answers 403", 3),
@@ -202,7 +225,6 @@ BAD_SERVERS = {
 
 @pytest.mark.parametrize("kind", BAD_SERVERS)
 def test_bad_servers(tmp_path, server, kind, monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0.05)
     server["behave"], error, message, requests = BAD_SERVERS[kind]
     start = time.monotonic()
     with pytest.raises(error, match=message) as raised:
@@ -221,7 +243,6 @@ def test_bad_servers(tmp_path, server, kind, monkeypatch):
     [status(500), status(503), drop, lambda h, c, n: send(h, c[:200], length=len(c)), lambda h, c, n: send(h, c[::-1])],
 )
 def test_a_server_that_recovers(tmp_path, server, first, monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0.05)
     server["behave"] = lambda handler, content, number: (first if number == 1 else send)(handler, content, number)
     assert len(fetch(tmp_path, server["url"])) == 2
     assert whole(tmp_path) == 6 and len(files(tmp_path)) == 8 and server["count"] == 7
@@ -253,6 +274,66 @@ def test_mirror_that_lacks_a_patient(tmp_path, release):
         table = fetch(tmp_path / "out", part.as_uri(), missing="skip")
     assert table["patient"].tolist() == ["02"]
     assert whole(tmp_path) == 3
+
+
+def test_no_password_is_printed(tmp_path, server):
+    """Some mirrors ask for a name and a password, which stand in the address."""
+    for behave in (status(404), status(500), stall):
+        server["behave"] = behave
+        url = server["url"].replace("http://", "http://me:secret@")
+        with pytest.raises(OSError, match="127.0.0.1") as error:
+            fetch(tmp_path, url, timeout=0.5)
+        _, reason = download.try_ms17(tmp_path, base_url=url, progress=False, timeout=0.5)
+        assert "secret" not in str(error.value) + reason and "127.0.0.1" in reason
+
+
+def test_the_server_that_did_not_answer_is_named(tmp_path, server):
+    """Not the one that was asked first and sent on to it."""
+
+    def redirect(handler, content, number):
+        handler.send_response(302)
+        handler.send_header("Location", "http://no-such-host.invalid/file")
+        handler.end_headers()
+
+    server["behave"] = redirect
+    with pytest.raises(ConnectionError, match="no connection to no-such-host.invalid"):
+        fetch(tmp_path, server["url"], timeout=5)
+
+
+def test_only_own_files_are_removed(tmp_path, release):
+    """The folder is the user's too."""
+    folder = tmp_path / "ms17" / "sub-ms17p01"
+    folder.mkdir(parents=True)
+    own = [folder / name for name in ("tmp_my_corrected_lesions.nii.gz", ".notes", ".ipynb_checkpoints/x", "mask.nii")]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+        os.utime(path.parent, (0, 0))
+    fetch(tmp_path, release.as_uri())
+    assert all(path.exists() for path in own)
+
+
+def test_a_damaged_file_stays_until_the_better_one_is_there(tmp_path, release):
+    path = Path(fetch(tmp_path, release.as_uri())["flair"][0])
+    path.write_bytes(b"damaged")
+    with pytest.raises(ConnectionError):
+        fetch(tmp_path, "http://127.0.0.1:9")
+    assert path.read_bytes() == b"damaged"
+    fetch(tmp_path, release.as_uri())
+    assert whole(tmp_path) == 6
+
+
+def test_both_checksums_count(tmp_path, release, monkeypatch):
+    text = (release / "manifest.tsv").read_text()
+    (tmp_path / "manifest.tsv").write_text(
+        "\n".join(
+            line if "FLAIR" not in line else line.replace(line.split("\t")[3], "0" * 64) for line in text.splitlines()
+        )
+    )
+    monkeypatch.setattr(download, "MANIFEST", tmp_path / "manifest.tsv")
+    with pytest.raises(ConnectionError, match="wrong checksum"):
+        fetch(tmp_path / "data", release.as_uri())
 
 
 # ---------------------------------------------------------------- kill, race, disk
@@ -298,9 +379,9 @@ def test_killed_and_started_again(tmp_path, server, release, how):
     process.send_signal(how)
     process.communicate(timeout=60)
     assert whole(tmp_path) == 2  # two files, and nothing half under a final name
-    leftovers = [name for name in files(tmp_path) if name.startswith("tmp")]
+    leftovers = list(tmp_path.rglob(".wmhqc-partial-*"))
     assert len(leftovers) == (1 if how == signal.SIGKILL else 0)
-    for path in tmp_path.rglob("tmp*"):
+    for path in leftovers:
         os.utime(path, (0, 0))  # an old one is swept away
     server["behave"] = send
     assert len(fetch(tmp_path, server["url"])) == 2
@@ -312,6 +393,12 @@ def test_two_processes_at_once(tmp_path, server, release):
     both = [start(release, tmp_path, server["url"]) for _ in range(2)]
     assert [process.communicate(timeout=60)[0].strip() for process in both] == ["2", "2"]
     assert whole(tmp_path) == 6 and len(files(tmp_path)) == 8
+
+
+def test_tidying_beside_another_process(tmp_path, monkeypatch):
+    """What was listed a moment ago may be gone: no error (a race that stopped one of two processes)."""
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [folder / ".wmhqc-partial-gone"])
+    download._tidy(tmp_path)
 
 
 def test_full_disk(tmp_path, release, server):

@@ -2,15 +2,20 @@
 
 The public release of Lesjak et al. (2017) in the repository github.com/muschellij2/open_ms_data:
 30 patients, FLAIR, T1 and consensus lesion mask, in MNI space, without skull. The file
-``data/ms17_manifest.tsv`` names each file and the SHA-1 that git gives its content.
+``data/ms17_manifest.tsv`` names each file and the SHA-1 that git gives its content, and
+the SHA-256 of those that were at hand.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import queue
 import shutil
+import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterable
@@ -50,9 +55,13 @@ MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}
 MANIFEST = Path(__file__).parents[1] / "data" / "ms17_manifest.tsv"
 #: A server slower than this (bytes per second) counts as out of order.
 MIN_SPEED = 10_000
-ATTEMPTS = 3
-#: Seconds before the second attempt, twice as many before the third.
-PAUSE = 0.5
+#: After the first attempt.
+RETRIES = 2
+#: Bytes; the largest file at hand has 4 MB.
+MAX_SIZE = 2**24
+#: What is not complete lies in folders that begin so, beside the patient's files.
+PARTIAL = ".wmhqc-partial-"
+PLAIN = {"Accept-Encoding": "identity"}
 
 
 class MissingFile(FileNotFoundError):
@@ -115,7 +124,7 @@ def fetch_ms17(
         for patient, files in manifest.groupby("patient"):
             try:
                 for file in files.itertuples():
-                    _fetch(base_url + file.path, _path(folder, patient, file.file), file.sha1, timeout)
+                    _fetch(base_url + file.path, _path(folder, patient, file.file), file, timeout)
                     bar.update()
             except MissingFile:
                 if missing == "refuse":
@@ -125,7 +134,7 @@ def fetch_ms17(
             _brain_mask(folder, patient)
     if absent:
         count = f"{len(absent)} of {manifest['patient'].nunique()} patients"
-        warnings.warn(f"{base_url} does not have {count}: {', '.join(absent)}", stacklevel=2)
+        warnings.warn(f"{shown(base_url)} does not have {count}: {', '.join(absent)}", stacklevel=2)
     return _table(folder, [patient for patient in manifest["patient"].unique() if patient not in absent])
 
 
@@ -233,12 +242,12 @@ def _folder(folder) -> Path:
 def _base(base_url: str | None) -> str:
     base_url = base_url or os.environ.get("WMHQC_MS17_URL") or MS17_URL
     if urlsplit(base_url).scheme not in ("http", "https", "file"):
-        raise ValueError(f"the address of MS17 must begin with http:, https: or file:, got {base_url!r}")
+        raise ValueError(f"the address of MS17 must begin with http:, https: or file:, got {shown(base_url)!r}")
     return base_url.rstrip("/") + "/"
 
 
 def _manifest(patients=None) -> pd.DataFrame:
-    manifest = pd.read_csv(MANIFEST, sep="\t", comment="#", dtype=str)
+    manifest = pd.read_csv(MANIFEST, sep="\t", comment="#", dtype=str, keep_default_na=False)
     if patients is None:
         return manifest
     wanted = [f"{int(patient):02d}" for patient in patients]
@@ -265,7 +274,7 @@ def _table(folder: Path, patients: list[str]) -> pd.DataFrame:
 
 def _whole(folder: Path, patient: str, files: pd.DataFrame) -> bool:
     """All files of a patient are there, the brain mask too."""
-    whole = all(_verified(_path(folder, patient, file.file), file.sha1) for file in files.itertuples())
+    whole = all(_verified(_path(folder, patient, file.file), file) for file in files.itertuples())
     return whole and _path(folder, patient, "brainmask").exists()
 
 
@@ -290,47 +299,47 @@ def _brain_mask(folder: Path, patient: str) -> None:
 # ------------------------------------------------------------------------------- one file
 
 
-def git_sha1(path) -> str:
+def git_sha1(content: bytes) -> str:
     """SHA-1 that git gives the content of a file (of ``blob <size>\\0<content>``)."""
-    content = Path(path).read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _verified(path: Path, sha1: str) -> bool:
-    return path.is_file() and git_sha1(path) == sha1
+def _verified(path: Path, file) -> bool:
+    """Is the file there, and has it the checksums of its row of the manifest?"""
+    if not path.is_file() or path.stat().st_size > MAX_SIZE:
+        return False
+    content = path.read_bytes()
+    return git_sha1(content) == file.sha1 and file.sha256 in ("", hashlib.sha256(content).hexdigest())
 
 
-def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
+def _fetch(url: str, path: Path, file, timeout: float) -> None:
     """Bring one file to `path`, unless it is there and whole."""
     import pooch
 
-    if _verified(path, sha1):
+    if _verified(path, file):
         return
-    path.unlink(missing_ok=True)  # damaged
-    for leftover in [*path.parent.glob("tmp*"), *path.parent.glob(".*")]:  # of a process that was killed
-        if time.time() - leftover.stat().st_mtime > 3600:
-            leftover.unlink(missing_ok=True)
 
     def download(url: str, partial: str, _) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                _transfer(url, partial, timeout)
-                if git_sha1(partial) == sha1:
-                    os.chmod(partial, 0o644)
-                    return
-                problem = "what arrived is truncated or damaged (wrong checksum)"
-            except _Broken as error:
-                problem = str(error)
-            if attempt < ATTEMPTS:
-                time.sleep(PAUSE * attempt)
-        raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times; {ADVICE}")
+        (_copy if urlsplit(url).scheme == "file" else _transfer)(url, partial, timeout)
+        if not _verified(Path(partial), file):
+            raise _Broken("what arrived is truncated or damaged (wrong checksum)")
+        os.chmod(partial, 0o644)
 
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
     try:
-        # pooch writes under a temporary name of its own and renames when `download` is done.
-        pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=download)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path.parent)
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as scratch:
+            known = f"sha256:{file.sha256}" if file.sha256 else None
+            # pooch tries again after a ValueError; what it leaves when killed lies in `scratch`.
+            store = pooch.create(
+                scratch, "", registry={path.name: known}, urls={path.name: url}, retry_if_failed=RETRIES
+            )
+            os.replace(store.fetch(path.name, downloader=download), path)
+    except _Broken as error:
+        raise ConnectionError(f"{shown(url)}: {error}, {RETRIES + 1} times; {ADVICE}") from error
     except (ConnectionError, MissingFile):
         raise
     except OSError as error:
@@ -339,47 +348,92 @@ def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
         logger.setLevel(level)
 
 
+def _tidy(folder: Path) -> None:
+    """Remove what a process that was killed left of its own, an hour after."""
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up too
+            if time.time() - leftover.stat().st_mtime > 3600:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
 ADVICE = "check the network, or give another address (WMHQC_MS17_URL)"
 
 
-class _Broken(Exception):
+class _Broken(ValueError):
     """A transfer that may work when tried again."""
 
 
-def _transfer(url: str, partial: str, timeout: float) -> None:
-    """Copy what is at `url` into a file; in bounded time."""
-    if urlsplit(url).scheme == "file":
-        source = Path(url2pathname(urlsplit(url).path))
-        if not source.is_file():
-            raise MissingFile(f"{source} does not exist; is the address of MS17 (WMHQC_MS17_URL) right?")
+def shown(url: str) -> str:
+    """An address as it may be printed: without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _missing(what) -> MissingFile:
+    return MissingFile(f"{what} does not exist; is the address of MS17 (WMHQC_MS17_URL) right?")
+
+
+def _copy(url: str, partial: str, _: float) -> None:
+    """Copy a file of a mirror on the disk."""
+    source = Path(url2pathname(urlsplit(url).path))
+    if not source.is_file():
+        raise _missing(source)
+    if source.stat().st_size <= MAX_SIZE:  # else the checksum says that it is none of the release
         shutil.copyfile(source, partial)
-        return
+
+
+def _transfer(url: str, partial: str, timeout: float) -> None:
+    """Copy what a server has into a file; in bounded time and size."""
     import requests
     import urllib3
 
-    start, size = time.monotonic(), 0
+    size = 0
     try:
-        with requests.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
+        with _within(timeout, requests.get, url, stream=True, timeout=timeout, headers=PLAIN) as answer:
             if answer.status_code in (404, 410):
-                raise MissingFile(f"{url} does not exist; is the address of MS17 (WMHQC_MS17_URL) right?")
+                raise _missing(shown(url))
             if answer.status_code != 200:
                 raise _Broken(f"the server answers {answer.status_code} {answer.reason}")
+            start = time.monotonic()
             with open(partial, "wb") as file:
                 # read1 gives what is there; read would wait for a whole block of a slow server.
                 while block := answer.raw.read1(2**16):
                     file.write(block)
                     size += len(block)
                     seconds = time.monotonic() - start
+                    if size > MAX_SIZE:
+                        raise ConnectionError(f"{shown(url)}: more than {MAX_SIZE} bytes, no file of MS17; {ADVICE}")
                     if seconds > timeout and size < MIN_SPEED * seconds:
                         speed = f"{size} bytes in {seconds:.0f} s"
-                        raise ConnectionError(f"{url}: the server is too slow ({speed}); {ADVICE}")
+                        raise ConnectionError(f"{shown(url)}: the server is too slow ({speed}); {ADVICE}")
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise ConnectionError(f"{url}: no answer within {timeout:g} s; {ADVICE}") from error
+        raise ConnectionError(f"{shown(url)}: no answer within {timeout:g} s; {ADVICE}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionResetError) as error:
         if size or isinstance(error, ConnectionResetError) or "Connection aborted" in str(error):
             raise _Broken(f"the connection broke off after {size} bytes") from error
-        server = urlsplit(url).netloc
+        asked = getattr(getattr(error, "request", None), "url", None) or url  # perhaps where it was sent on to
+        server = urlsplit(shown(asked)).netloc
         raise ConnectionError(f"no connection to {server} ({type(error).__name__}); {ADVICE}") from error
+
+
+def _within(seconds: float, call, *args, **options):
+    """Result of a call; TimeoutError if it takes longer, and the call is left behind (a header that drips for ever)."""
+    results: queue.SimpleQueue = queue.SimpleQueue()
+
+    def run():
+        try:
+            results.put((call(*args, **options), None))
+        except Exception as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error:
+        raise error
+    return result
 
 
 def _write_error(error: OSError, path: Path) -> OSError:
