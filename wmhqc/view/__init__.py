@@ -7,7 +7,7 @@ request, no kernel, and it works from a file that was opened with a double click
 """
 
 from wmhqc.view.brains import QuizExplorer, quiz
-from wmhqc.view.dropout import PassesExplorer, passes
+from wmhqc.view.dropout import PassesExplorer, passes, running
 from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
 from wmhqc.view.tables import TableExplorer, table
@@ -33,6 +33,7 @@ __all__ = [
     "hold_numbers",
     "passes",
     "quiz",
+    "running",
     "slices",
     "table",
     "threshold",
