@@ -116,6 +116,14 @@ def sample(model, volume, passes=PASSES, seed=0):
         yield np.asarray(rest.predict_on_batch(fixed))[0, ..., 1]
 
 
+def deal(models, volume, passes=PASSES, seed=0):
+    """Yield `passes` passes dealt among several networks, as evenly as they go; arguments as in `monte_carlo`."""
+    for i, model in enumerate(models):
+        share = passes // len(models) + (i < passes % len(models))
+        if share:
+            yield from sample(model, volume, share, seed + 7919 * i)
+
+
 def test_time(model, volume, passes=8, seed=0):
     """Yield the lesion probability of passes over changed inputs: test-time augmentation.
 
