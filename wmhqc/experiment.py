@@ -51,8 +51,8 @@ SETTINGS = {
     "slopes": "channel",
     "precision": "float32",  # or "mixed_bfloat16", for GPUs that have it
     "start_from": None,  # folder of a run whose U-nets are to be fine-tuned on this cohort
-    "mc_unet": {"epochs": 60, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
-    "rec_unet": {"epochs": 24, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
+    "mc_unet": {"epochs": 45, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
+    "rec_unet": {"epochs": 16, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
     "reg_net": {"epochs": 8, "steps": 25, "batch": 2, "schedule": "cosine"},
 }
 
@@ -178,7 +178,7 @@ def train_inpainter(run, fold: int):
         lambda: _begin(chosen, networks.rec_unet, "rec_unet"),
         lambda case, rng: training.reconstruction_example(load_case(run, case), _move, rng),
         lambda case: [training.reconstruction_example(load_case(run, case))],
-        losses.ssim_loss, chosen["rec_unet"],
+        losses.inpainting_loss, chosen["rec_unet"],
     )  # fmt: skip
 
 

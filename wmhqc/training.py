@@ -284,15 +284,20 @@ def segmentation_example(case, augment=None, rng=None):
 
 
 def reconstruction_example(case, augment=None, rng=None):
-    """Input and target of Rec U-net: FLAIR in [0, 1] with its manual lesions blanked, and whole.
+    """Input and target of Rec U-net, for `losses.inpainting_loss`.
 
-    Arguments as in `segmentation_example`; both arrays are (n, n, n, 1).
+    Arguments as in `segmentation_example`.
+
+    Returns
+    -------
+    float32 arrays (n, n, n, 1) and (n, n, n, 2)
+        FLAIR in [0, 1] with its manual lesions blanked; FLAIR whole, and where it was blanked (0 or 1).
     """
     flair, lesion = case.volume[..., 1:], case.lesion
     if augment is not None:
         flair, lesion = augment(flair, lesion, rng)
-    flair = (flair / 255).astype(np.float32)
-    return blank(flair[..., 0], lesion)[..., None], flair
+    flair, hole = (flair / 255).astype(np.float32), (lesion[..., None] > 0).astype(np.float32)
+    return blank(flair[..., 0], lesion)[..., None], np.concatenate([flair, hole], axis=-1)
 
 
 def regression_example(pair, dice, augment=None, rng=None):
