@@ -18,7 +18,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import augment, cohort, preprocess
+from wmhqc import augment, preprocess
+from wmhqc.images import load_image
 from wmhqc.sources import synthetic
 
 FILES = ("t1", "flair", "lesion", "brainmask")
@@ -149,7 +150,7 @@ def table(sizes, repeats: int, scan=None) -> pd.DataFrame:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         paths = scan or synthetic_scan(Path(folder))
-        print(f"scan of {cohort.load(paths[1]).shape} voxels", flush=True)
+        print(f"scan of {load_image(paths[1]).shape} voxels", flush=True)
         for size in sizes:
             case = preprocess.prepare_row({"case": "sub-benchmark"} | dict(zip(FILES, paths)), size)
             preprocess.save(case, Path(folder) / "case.npz")

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from wmhqc import cohort
-from wmhqc.sources import download
+from wmhqc.sources import download, layouts
 
 FILES = ("T1w", "FLAIR", "lesion")
 
@@ -52,6 +52,7 @@ def own_release(monkeypatch, release):
 @pytest.fixture
 def server(release):
     """A server whose behaviour the test sets: a function (handler, content, number of the request)."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             box["count"] += 1
@@ -128,7 +129,9 @@ def test_fetch(tmp_path, server, release, kind, monkeypatch):
     assert brain.sum() == 512 and brain[8, 8, 8] == 1
     assert oct(os.stat(table["t1"][0]).st_mode)[-3:] == "644"
     # The folder is a plain cohort folder.
-    assert cohort.from_folder(tmp_path / "data/ms17")[["case", "t1", "brainmask"]].equals(table[["case", "t1", "brainmask"]])
+    assert layouts.from_folder(tmp_path / "data/ms17")[["case", "t1", "brainmask"]].equals(
+        table[["case", "t1", "brainmask"]]
+    )
     # Once there, nothing is asked for again.
     before = server["count"]
     download.fetch_ms17(progress=False)
@@ -213,8 +216,10 @@ def test_bad_servers(tmp_path, server, kind, monkeypatch):
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("first", [status(500), status(503), drop, lambda h, c, n: send(h, c[:200], length=len(c)),
-                                   lambda h, c, n: send(h, c[::-1])])
+@pytest.mark.parametrize(
+    "first",
+    [status(500), status(503), drop, lambda h, c, n: send(h, c[:200], length=len(c)), lambda h, c, n: send(h, c[::-1])],
+)
 def test_a_server_that_recovers(tmp_path, server, first, monkeypatch):
     monkeypatch.setattr(download, "PAUSE", 0.05)
     server["behave"] = lambda handler, content, number: (first if number == 1 else send)(handler, content, number)
@@ -267,8 +272,12 @@ except OSError as error:
 
 def start(release, folder, url, prefix=""):
     root = Path(download.__file__).resolve().parents[2]
-    return subprocess.Popen([sys.executable, "-c", prefix + RUN, release / "manifest.tsv", folder, url],
-                            stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(root)})
+    return subprocess.Popen(
+        [sys.executable, "-c", prefix + RUN, release / "manifest.tsv", folder, url],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -11,7 +11,7 @@ from keras import ops
 
 SMOOTH = 1.0  # the authors' constant: keeps Dice defined for two empty masks
 HUBER_DELTA = 1.0
-HOLE_WEIGHT = 2.0  # of the error in the hole, beside 1 - SSIM
+HOLE_WEIGHT = 0.5  # of the error in the hole, beside 1 - SSIM
 
 
 def huber():

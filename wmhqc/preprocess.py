@@ -18,6 +18,7 @@ import numpy as np
 
 from wmhqc import cohort
 from wmhqc.files import replacing, sha256
+from wmhqc.images import binary, grid_mismatch, load_image
 
 #: A resampled lesion mask is lesion from here on (paper: 0.3, so that small lesions survive).
 MASK_THRESHOLD = 0.3
@@ -125,7 +126,7 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
     small_lesion = None
     if lesion is not None:
         name = f"{case}: {_label('lesion mask', images['lesion mask'])}"
-        mask = cohort.binary(arrays["lesion mask"], name)[crop]
+        mask = binary(arrays["lesion mask"], name)[crop]
         small_lesion = (cube(mask, 1) >= MASK_THRESHOLD).astype(np.uint8)
     return Prepared(
         case=case,
@@ -278,7 +279,7 @@ def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:
 def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
     if not hasattr(image, "affine"):
         try:
-            image = cohort.load(image)
+            image = load_image(image)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{case}: {name} {error}") from error
         except ValueError as error:
@@ -290,7 +291,7 @@ def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
 
 def _check_grid(case: str, name: str, image, scan) -> None:
     """Refuse images whose voxels lie in different places, by more than a tenth of a voxel."""
-    found = cohort.apart(image, scan)
+    found = grid_mismatch(image, scan)
     if found:
         raise ValueError(
             f"{case}: {_label(name, image)} and {_label('FLAIR', scan)} are on different grids "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort
+from wmhqc.images import load_image, surroundings
 from wmhqc.sources import synthetic
 
 #: Column of `measures` -> its name with unit.
@@ -44,8 +45,8 @@ def measures(row: Mapping) -> dict:
     """
     from scipy import ndimage
 
-    flair, mask = (nib.as_closest_canonical(i) for i in (cohort.load(row["flair"]), cohort.load_lesion(row)))
-    brain = nib.as_closest_canonical(cohort.load(row.get("brainmask") or row["t1"]))
+    flair, mask = (nib.as_closest_canonical(i) for i in (load_image(row["flair"]), cohort.load_lesion(row)))
+    brain = nib.as_closest_canonical(load_image(row.get("brainmask") or row["t1"]))
     voxel_mm3 = float(np.prod(nib.affines.voxel_sizes(flair.affine)))
     affine, flair, mask, brain = flair.affine, *(np.asanyarray(i.dataobj) for i in (flair, mask, brain))
     mask, brain = mask > 0, brain > 0
@@ -53,7 +54,7 @@ def measures(row: Mapping) -> dict:
     found = {"case": row["case"], "lesion_count": count, "lesion_mm3": np.nan,
              "lesion_ml": mask.sum() * voxel_mm3 / 1000, "ventricle_mm": np.nan, "flair_contrast": np.nan}
     if count:
-        around = cohort.surroundings(mask, affine) & brain
+        around = surroundings(mask, affine) & brain
         found["lesion_mm3"] = np.median(np.bincount(labels.ravel())[1:]) * voxel_mm3
         found["ventricle_mm"] = np.median(ventricle_distance(mask, flair, brain, affine))
         found["flair_contrast"] = 100 * (flair[mask].mean() / flair[around].mean() - 1)

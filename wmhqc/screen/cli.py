@@ -521,7 +521,7 @@ def _written(out: Path, case: str) -> dict:
 
 def write_maps(judgement, out: Path) -> dict[str, str]:
     """Write the maps of a case as NIfTI; return their names, seen from the folder of results."""
-    from wmhqc import cohort
+    from wmhqc.images import copy_codes
     from wmhqc.book import runs
 
     maps = dict(MAPS)
@@ -529,7 +529,7 @@ def write_maps(judgement, out: Path) -> dict[str, str]:
         maps["brainmask"] = BRAIN
     files = {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
     for name, file in files.items():
-        cohort.copy_codes(judgement.images[name], judgement.images["flair"])
+        copy_codes(judgement.images[name], judgement.images["flair"])
         runs.save_image(judgement.images[name], _inside(out, file))
     return files
 

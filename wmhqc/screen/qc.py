@@ -38,7 +38,9 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort, failure, preprocess, thresholds
+from wmhqc.images import binary, contrast, grid_mismatch, load_image, resample_to
 from wmhqc.regression import conformal_interval
+from wmhqc.sources import layouts
 
 #: The score that predicts the Dice of any segmentation, and on which the verdict rests.
 SCORE = "predicted_dice_bounded"
@@ -188,15 +190,15 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
 
     if _given(row, "segmentation"):
         try:
-            image = cohort.load(row["segmentation"])
-            mask = cohort.binary(np.asanyarray(image.dataobj), row["segmentation"])
+            image = load_image(row["segmentation"])
+            mask = binary(np.asanyarray(image.dataobj), row["segmentation"])
             images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
         except FileNotFoundError as error:
             add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
         except (OSError, ValueError) as error:
             add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
     if "flair" in images and "segmentation" in images:
-        difference = cohort.apart(images["segmentation"], images["flair"])
+        difference = grid_mismatch(images["segmentation"], images["flair"])
         if difference:
             add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", cohort.RESAMPLE)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
@@ -207,9 +209,9 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     notes += [f"The {problem['problem']}." for problem in problems]
 
     flair, problems = images["flair"], []
-    moved = [name for name, image in images.items() if cohort.apart(image, flair)]
+    moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
-        images[name] = cohort.resample_to(images[name], flair, order=1 if name == "t1" else 0)
+        images[name] = resample_to(images[name], flair, order=1 if name == "t1" else 0)
         notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
     problem = _head_problem(images)
     if problem and ("brainmask" in images or not whole_head):
@@ -291,7 +293,7 @@ def brain_mask(t1, scratch) -> nib.Nifti1Image:
         )
         nib.save(t1, head)
         run_bet([head], [brain], [mask], [volume], no_gpu=True)
-        made = cohort.load(mask)
+        made = load_image(mask)
     made = nib.Nifti1Image((np.asanyarray(made.dataobj) > 0).astype(np.uint8), t1.affine)
     problem = _head_problem({"flair": t1, "brainmask": made})
     if problem:
@@ -306,7 +308,7 @@ def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
     ``sub-x[/ses-y]/anat/*_FLAIR.nii.gz`` is a case, with the T1w of the same name or else the
     only one beside it (where there are several, the only one without contrast agent). A brain mask is
     looked for in its derivatives (``*_desc-brain_mask.nii.gz``), but not in those that this
-    program made. Any other folder is read by `wmhqc.cohort.from_folder`.
+    program made. Any other folder is read by `wmhqc.sources.layouts.from_folder`.
 
     Parameters
     ----------
@@ -323,7 +325,7 @@ def find(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame:
         A cohort (`wmhqc.cohort`) with the column segmentation.
     """
     source = Path(source)
-    table = _bids(source) if (source / "dataset_description.json").is_file() else cohort.from_folder(source)
+    table = _bids(source) if (source / "dataset_description.json").is_file() else layouts.from_folder(source)
     table["segmentation"] = ""
     for name, template in (templates or {}).items():
         paths = [_fill(template, row, source) for row in table.to_dict("records")]
@@ -570,7 +572,7 @@ def judge(
     ml = abs(np.linalg.det(prepared.affine[:3, :3])) / 1000
     scores["volume_on_scan_ml"] = ml * np.count_nonzero(judged)
     flair = np.asanyarray(images["flair"].dataobj)
-    scores["contrast"] = cohort.contrast(judged, flair, _brain(images), prepared.affine)
+    scores["contrast"] = contrast(judged, flair, _brain(images), prepared.affine)
 
     names = set(_truth_names())
     truth = {name: value for name, value in scores.items() if name in names}

@@ -24,6 +24,26 @@ import pandas as pd
 
 from wmhqc import cohort
 from wmhqc.files import replacing
+from wmhqc.images import load_image
+from wmhqc.sources import layouts
+
+#: Licence and citation of the databases that the software can show (database or site -> text).
+SOURCES = {
+    "MS17": {
+        "licence": "CC BY",
+        "citation": (
+            "Lesjak, Pernuš, Likar, Špiclin: A novel public MR image dataset of multiple sclerosis "
+            "patients with lesion segmentations based on multi-rater consensus. Neuroinformatics "
+            "(2017), doi:10.1007/s12021-017-9348-7"
+        ),
+    },
+    "Tabriz": {
+        "licence": "CC BY 4.0",
+        "citation": (
+            "Bashiri Bawil et al.: MS3SEG. Scientific Data (2026), arXiv:2506.07123, doi:10.6084/m9.figshare.30393475"
+        ),
+    },
+}
 
 COMMIT = "65704901f60650824565aa5a4818611aa89716f4"
 MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}/"
@@ -151,7 +171,7 @@ def real_patients(ms17: bool = True, progress: bool = True, timeout: float = 5) 
     if folder is None:
         messages.append("No folder of prepared patients (set WMHQC_SHARED to a folder that has data/real).")
     else:
-        tables.append(_sources(cohort.from_folder(folder)))
+        tables.append(_sources(layouts.from_folder(folder)))
     if ms17:
         fetched, reason = try_ms17(progress=progress, timeout=timeout)
         if reason:
@@ -177,7 +197,7 @@ def odd_scans() -> pd.DataFrame:
     """
     folder = _shared()
     beside = [folder.parent / kind for kind in ("ood", "wholehead")] if folder else []
-    tables = [cohort.from_folder(path) for path in beside if path.is_dir()]
+    tables = [layouts.from_folder(path) for path in beside if path.is_dir()]
     return pd.concat(tables, ignore_index=True) if tables else _table(Path(), [])
 
 
@@ -197,7 +217,7 @@ def _sources(table: pd.DataFrame) -> pd.DataFrame:
         for prefix, (database, site, source) in known.items():
             if row["case"].startswith(prefix):
                 row |= {"database": database, "site": site, "patient": row["case"].removeprefix(prefix)}
-                row |= cohort.SOURCES[source]
+                row |= SOURCES[source]
     return pd.DataFrame(rows, columns=[*table.columns, "licence", "citation"])
 
 
@@ -256,8 +276,8 @@ def _brain_mask(folder: Path, patient: str) -> None:
     path = _path(folder, patient, "brainmask")
     if path.exists():
         return
-    flair = cohort.load(_path(folder, patient, "FLAIR"))
-    t1 = cohort.load(_path(folder, patient, "T1w"))
+    flair = load_image(_path(folder, patient, "FLAIR"))
+    t1 = load_image(_path(folder, patient, "T1w"))
     brain = (np.asanyarray(flair.dataobj) > 0) & (np.asanyarray(t1.dataobj) > 0)
     brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
     try:

@@ -1,0 +1,123 @@
+"""Where a map is high: right and wrong parts of a segmentation, and healthy brain.
+
+An uncertainty or an error map is judged by what it marks. `split` names the parts of the brain that
+the manual mask and the segmentation make together; `entropy_row` and `error_row` say in numbers what
+the two maps hold in each, one row a case.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+CUBE = np.ones((3, 3, 3), bool)  # lesions touch by face, edge or corner, as in the WMH challenge
+HIGH = 0.3  # bit: from here on a voxel counts as marked
+
+
+def split(mask, lesion, brain) -> dict[str, np.ndarray]:
+    """Parts of the brain, each voxel in one of them.
+
+    Parameters
+    ----------
+    mask, lesion, brain : array (n, n, n)
+        Segmentation, manual mask and brain, set where not 0. What lies outside the brain counts
+        where `mask` or `lesion` is set.
+
+    Returns
+    -------
+    dict of str to bool array (n, n, n)
+        `true_positive`, `false_positive`, `missed_part` (the rest of a lesion of which a voxel was
+        found), `missed_whole` (lesions of which nothing was found) and `healthy`.
+
+    Raises
+    ------
+    ValueError
+        The three differ in shape.
+    """
+    mask, lesion, brain = (np.asarray(array) > 0 for array in (mask, lesion, brain))
+    if not mask.shape == lesion.shape == brain.shape:
+        raise ValueError(
+            f"expected three masks of one shape, got {mask.shape} (segmentation), {lesion.shape} (manual) and "
+            f"{brain.shape} (brain)"
+        )
+    labels, _ = ndimage.label(lesion, CUBE)
+    found = np.isin(labels, np.unique(labels[mask & lesion]))
+    return {
+        "true_positive": mask & lesion,
+        "false_positive": mask & ~lesion,
+        "missed_part": lesion & ~mask & found,
+        "missed_whole": lesion & ~found,
+        "healthy": brain & ~mask & ~lesion,
+    }
+
+
+def means(map, parts: dict[str, np.ndarray], name: str) -> dict[str, float]:
+    """Mean of a map in each part, as `<name>_<part>`; NaN where a part is empty."""
+    return {f"{name}_{part}": float(map[where].mean()) if where.any() else np.nan for part, where in parts.items()}
+
+
+def entropy_row(entropy, mask, lesion, brain) -> dict[str, float]:
+    """What an uncertainty map marks.
+
+    Parameters
+    ----------
+    entropy : float array (n, n, n)
+        In bits, `wmhqc.uncertainty.MonteCarlo.entropy`.
+    mask, lesion, brain : array (n, n, n)
+        As in `split`.
+
+    Returns
+    -------
+    dict
+        `entropy_<part>`: mean in each part of `split`. `high_<part>`: how many of its voxels are above
+        `HIGH`, for the three parts outside the segmentation. `missed_lesions`: lesions of which nothing
+        was found; `missed_marked`: those that hold a voxel above `HIGH`. `auroc_missed_whole`: chance that
+        a voxel of such a lesion has a higher entropy than one of healthy brain. NaN where undefined.
+    """
+    parts = split(mask, lesion, brain)
+    high = entropy > HIGH
+    labels, _ = ndimage.label(np.asarray(lesion) > 0, CUBE)
+    missed = np.unique(labels[parts["missed_whole"]])
+    return {
+        **means(entropy, parts, "entropy"),
+        **{f"high_{part}": int(high[parts[part]].sum()) for part in ("missed_part", "missed_whole", "healthy")},
+        "missed_lesions": len(missed),
+        "missed_marked": len(np.intersect1d(missed, labels[high])),
+        "auroc_missed_whole": _auroc(entropy[parts["missed_whole"]], entropy[parts["healthy"]]),
+    }
+
+
+def error_row(flair, reconstruction, mask, lesion, brain) -> dict[str, float]:
+    """What an error map shows, inside the segmentation (where the network had to paint) and outside.
+
+    Parameters
+    ----------
+    flair, reconstruction : float array (n, n, n)
+        The scan and what `wmhqc.errormaps.reconstruct` made of it, 0 to 1.
+    mask, lesion, brain : array (n, n, n)
+        As in `split`.
+
+    Returns
+    -------
+    dict
+        `error_<part>`, `flair_<part>` and `painted_<part>`: mean of error map, scan and reconstruction in
+        each part; `negative_<part>`: share of its voxels that are painted brighter than the scan.
+    """
+    parts = split(mask, lesion, brain)
+    error = flair - reconstruction
+    return {
+        **means(error, parts, "error"),
+        **means(flair, parts, "flair"),
+        **means(reconstruction, parts, "painted"),
+        **means(error < 0, parts, "negative"),
+    }
+
+
+def _auroc(positive, negative) -> float:
+    """Chance that a value of the first sample exceeds one of the second, ties counted half."""
+    from scipy.stats import rankdata
+
+    if not (len(positive) and len(negative)):
+        return np.nan
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    return float((ranks.sum() / len(positive) - (len(positive) + 1) / 2) / len(negative))

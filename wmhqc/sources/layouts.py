@@ -1,0 +1,212 @@
+"""Readers of plain folders and of the four databases: which file is what, as a cohort (`wmhqc.cohort`)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from wmhqc.cohort import as_table
+
+#: Short names of the MICCAI17 scanners, for the case.
+SITE_CODES = {"Utrecht": "utr", "Singapore": "sing", "GE3T": "ge3t", "GE1T5": "ge1t5", "Philips": "petmr"}
+
+
+def from_folder(folder) -> pd.DataFrame:
+    """Read a folder with BIDS-like names.
+
+    Below `folder`, at any depth (``sub-x/``, ``sub-x/anat/``, ``sub-x/ses-1/anat/``):
+    ``sub-x_T1w.nii.gz``, ``sub-x_FLAIR.nii.gz`` and, if there are, ``sub-x_lesion.nii.gz`` and
+    ``sub-x_brainmask.nii.gz`` (.nii or .nii.gz). What stands before the last underscore is the
+    case (``sub-x_ses-1``), what stands after ``sub-`` the patient.
+    """
+
+    def row(file: Path, match: re.Match) -> dict:
+        stem = file.parent / match["case"]
+        return {
+            "case": match["case"],
+            "patient": match["patient"],
+            "database": "other",
+            "t1": _file(f"{stem}_T1w"),
+            "flair": _file(f"{stem}_FLAIR"),
+            "lesion": _file(f"{stem}_lesion", optional=True),
+            "brainmask": _file(f"{stem}_brainmask", optional=True),
+        }
+
+    pattern = r"/(?P<case>sub-(?P<patient>[^_/]+)(_[^/]+)?)_(FLAIR|T1w)"
+    return _read(folder, pattern, row, "sub-x/sub-x_FLAIR.nii.gz")
+
+
+def read_miccai17(folder, merge_other: bool = False) -> pd.DataFrame:
+    """Read the WMH Segmentation Challenge of MICCAI 2017.
+
+    ``<site>/<id>/{pre,orig}/{T1,FLAIR}.nii.gz`` and ``<site>/<id>/wmh.nii.gz``; site is Utrecht,
+    Singapore or Amsterdam/GE3T (in the test part also Amsterdam/GE1T5 and Amsterdam/Philips...).
+    Both the original archives and the later release with the folders ``training`` and ``test``
+    (DataverseNL, doi:10.34894/AECRSD) look so; described at https://wmh.isi.uu.nl. The
+    bias-corrected images (``pre``) are taken, the originals where there are none. The release
+    has no brain masks: a file ``brainmask.nii.gz`` beside ``wmh.nii.gz`` is used.
+
+    Parameters
+    ----------
+    merge_other : bool
+        Label 2 is 'other pathology', which the challenge does not count. False: lesion is
+        label 1. True: both labels are lesion, as in the paper's code (every label > 0).
+    """
+
+    def row(file: Path, match: re.Match) -> dict:
+        case = file.parent.parent
+        site = re.match("[A-Za-z0-9]+", match["site"])[0]
+        number = match["id"].zfill(2)
+        return {
+            "case": f"sub-{SITE_CODES.get(site, site.lower())}{re.sub('[^A-Za-z0-9]', '', number)}",
+            "patient": match["id"],
+            "database": "MICCAI17",
+            "site": site,
+            "t1": _file(file.parent / "T1"),
+            "flair": str(file),
+            "lesion": _file(case / "wmh"),
+            "brainmask": _file(case / "brainmask", optional=True),
+            "lesion_rule": "label > 0" if merge_other else "label 1",
+        }
+
+    sites = "Utrecht|Singapore|GE3T|GE1T5|Philips[^/]*"
+    pattern = rf"/(?P<site>{sites})/(?P<id>[^/]+)/(?P<kind>pre|orig)/FLAIR"
+    return _read(folder, pattern, row, "<site>/<id>/pre/FLAIR.nii.gz", lambda file: file.parent.name != "pre")
+
+
+def read_ms15(folder, raters: str = "union") -> pd.DataFrame:
+    """Read the training set of the longitudinal MS challenge of ISBI 2015.
+
+    ``training0X/preprocessed/training0X_0Y_{flair,mprage}_pp.nii`` and
+    ``training0X/masks/training0X_0Y_mask{1,2}.nii`` (masks beside the images are found too);
+    described in Carass et al., NeuroImage 148 (2017), doi:10.1016/j.neuroimage.2016.12.064.
+    As in the paper one time point of each patient is read, the first. Images have no skull.
+
+    Parameters
+    ----------
+    raters : {'union', 'intersection', '1', '2'}
+        Which of the two raters' masks is the truth. The paper's code took the union.
+    """
+    if raters not in ("union", "intersection", "1", "2"):
+        raise ValueError(f"raters must be 'union', 'intersection', '1' or '2', got {raters!r}")
+
+    def row(file: Path, match: re.Match) -> dict:
+        def mask(rater: str) -> str:
+            name = f"training{match['id']}_{match['time']}_mask{rater}"
+            beside = _file(file.parent / name, optional=True)
+            return beside or _file(file.parent.parent / "masks" / name)
+
+        both = raters in ("union", "intersection")
+        return {
+            "case": f"sub-ms15p{match['id']}",
+            "patient": match["id"],
+            "database": "MS15",
+            "site": "JHU",
+            "t1": _file(file.parent / f"training{match['id']}_{match['time']}_mprage_pp"),
+            "flair": str(file),
+            "lesion": mask("1" if both else raters),
+            "lesion2": mask("2") if both else "",
+            "lesion_rule": raters if both else "label > 0",
+        }
+
+    pattern = r"/training(?P<id>\d+)_(?P<time>\d+)_flair_pp"
+    return _read(folder, pattern, row, "training01/preprocessed/training01_01_flair_pp.nii")
+
+
+def read_ms16(folder) -> pd.DataFrame:
+    """Read the MS challenge of MICCAI 2016 (MSSEG).
+
+    ``Center_0X/Patient_0Y/Preprocessed_Data/{FLAIR,T1}_preprocessed.nii.gz``,
+    ``Masks/Consensus.nii.gz`` and, where given, ``Masks/Brain_Mask.nii.gz``; described in
+    Commowick et al., NeuroImage 244 (2021), doi:10.1016/j.neuroimage.2021.118589. The paper
+    used the ten patients of the centres 01 and 08.
+    """
+
+    def row(file: Path, match: re.Match) -> dict:
+        masks = file.parent.parent / "Masks"
+        return {
+            "case": f"sub-ms16c{match['site']}p{match['id']}",
+            "patient": f"{match['site']}-{match['id']}",
+            "database": "MS16",
+            "site": match["site"],
+            "t1": _file(file.parent / "T1_preprocessed"),
+            "flair": str(file),
+            "lesion": _file(masks / "Consensus"),
+            "brainmask": _file(masks / "Brain_Mask", optional=True),
+            "lesion_rule": "label > 0",
+        }
+
+    pattern = r"/Center_(?P<site>\d+)/Patient_(?P<id>\d+)/Preprocessed_Data/FLAIR_preprocessed"
+    return _read(folder, pattern, row, "Center_01/Patient_01/Preprocessed_Data/FLAIR_preprocessed.nii.gz")
+
+
+def read_ms17(folder) -> pd.DataFrame:
+    """Read the 30 patients of Lesjak et al. (2017), in the owners' layout or the mirror's.
+
+    Owners (README of the archive 3D-MR-MS, http://lit.fe.uni-lj.si/tools):
+    ``patientXX/patientXX_{FLAIR,T1W}.nii.gz``, ``_consensus_gt`` and ``_brainmask``.
+    Mirror github.com/muschellij2/open_ms_data: ``cross_sectional/coregistered`` (names without
+    ``patientXX_``) and ``cross_sectional/MNI/patientXX/{FLAIR,T1,GOLD_STANDARD}_N4_...``, which
+    has no skull and no brain mask; MNI counts if both are there. Raw images are left out.
+    """
+
+    def row(file: Path, match: re.Match) -> dict:
+        known = {
+            "case": f"sub-ms17p{match['id']}",
+            "patient": match["id"],
+            "database": "MS17",
+            "site": "Ljubljana",
+            "flair": str(file),
+        }
+        if "_regtoMNI" in file.name:
+            stem = "N4_noneck_reduced_winsor_regtoFLAIR"
+            return known | {
+                "t1": _file(file.parent / f"T1_{stem}_brain_N4_regtoMNI"),
+                "lesion": _file(file.parent / f"GOLD_STANDARD_{stem}_regtoMNI"),
+                "brainmask": _file(file.parent / "brainmask", optional=True),
+            }
+        stem = f"{file.parent}/{match['prefix'] or ''}"
+        # In the mirror some files of a patient have the prefix and some have not.
+        other = f"{file.parent}/" if match["prefix"] else f"{file.parent}/patient{match['id']}_"
+
+        def find(name: str, optional: bool = False) -> str:
+            return _file(other + name, optional=True) or _file(stem + name, optional)
+
+        return known | {"t1": find("T1W"), "lesion": find("consensus_gt"), "brainmask": find("brainmask", True)}
+
+    pattern = r"(?<!/raw)/patient(?P<id>\d+)/(?P<prefix>patient\d+_)?FLAIR(_N4_\w*_regtoMNI)?"
+    return _read(folder, pattern, row, "patient01/patient01_FLAIR.nii.gz")
+
+
+def _read(folder, pattern: str, row: Callable, example: str, order: Callable | None = None) -> pd.DataFrame:
+    """One row for each case with a NIfTI file below `folder` whose path matches `pattern`.
+
+    Where several files give the same case, the first one in the order of `order`, then of the
+    path, counts.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; expected one with {example}")
+    folder = folder.resolve()
+    files = sorted(file for file in folder.rglob("*.nii*") if not file.name.startswith("."))
+    rows: dict[str, dict] = {}
+    for file in sorted(files, key=order) if order else files:
+        match = re.search(pattern + r"\.nii(\.gz)?$", file.as_posix())
+        if match:
+            found = row(file, match)
+            rows.setdefault(found["case"], found)
+    if not rows:
+        raise ValueError(f"{folder}: no case found; expected files like {example}")
+    return as_table([rows[case] for case in sorted(rows)], str(folder))
+
+
+def _file(stem, optional: bool = False) -> str:
+    """Path of `stem`.nii.gz or .nii; if neither exists, the first name, or empty if optional."""
+    for end in (".nii.gz", ".nii"):
+        if os.path.exists(f"{stem}{end}"):
+            return f"{stem}{end}"
+    return "" if optional else f"{stem}.nii.gz"
