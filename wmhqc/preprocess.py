@@ -157,7 +157,7 @@ def prepare_row(row: Mapping, size: int = 128) -> Prepared:
 
 def fingerprint(row: Mapping, size: int) -> str:
     """SHA-256 over the files of a case, the size of the cube and the version of this recipe: the case's lineage."""
-    digest = hashlib.sha256(f"{RECIPE}/{size}".encode())
+    digest = hashlib.sha256(f"{RECIPE}/{size}/{row.get('lesion_rule') or ''}".encode())
     for column in ("t1", "flair", "lesion", "lesion2", "brainmask"):
         path = row.get(column)
         if isinstance(path, (str, Path)) and str(path):
