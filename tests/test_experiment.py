@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tiny import SETTINGS as TINY
-from wmhqc import cohort, experiment, reference, scores, training
+from wmhqc import catalogue, cohort, experiment, reference, training
 from wmhqc.book import alone
 from wmhqc.sources import synthetic
 
@@ -66,7 +66,7 @@ def test_what_teaches_reg_net_was_judged_by_a_network_that_had_not_seen_it(run):
 
 def test_a_row_has_every_score(run):
     rows = pd.read_csv(run / "cases.csv")
-    assert set(scores.CONFIDENCE) <= set(rows) and np.isfinite(rows["predicted_dice_bounded"]).all()
+    assert set(catalogue.scores()) <= set(rows) and np.isfinite(rows["predicted_dice_bounded"]).all()
     assert rows["predicted_dice_bounded"].between(0, 1).all() and rows["ssim"].between(-1, 1).all()
 
 

@@ -147,10 +147,10 @@ def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
     assert [s["presets"] for s in widget.cases["scores"]] == [s["presets"] for s in other.cases["scores"]]
 
 
-def test_what_cannot_be_promised_says_so_and_has_no_threshold():
+def test_what_cannot_be_guaranteed_says_so_and_has_no_threshold():
     widget = view.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("promise", 0.1),))
     value, message = chosen(widget, "q", "promise", 0.3)
-    assert value is None and "cannot be promised with this many cases: 21" in message
+    assert value is None and "cannot be guaranteed with these cases: 21" in message
     assert widget.value == pytest.approx(drawn(60, 1)["q"].median())
 
 
@@ -248,11 +248,11 @@ def test_bad_slices_are_refused(change, message):
 
 
 def test_the_direction_of_a_known_score_is_looked_up():
-    from wmhqc.scores import CONFIDENCE
+    from wmhqc import catalogue
 
-    score, confidence = next(iter(CONFIDENCE.items()))
+    score = next(iter(catalogue.scores()))
     widget = view.threshold(table().rename(columns={"q": score}), score)
-    assert widget.cases["scores"][0]["confidence"] == confidence
+    assert widget.cases["scores"][0]["confidence"] == catalogue.sign(score)
     with pytest.raises(ValueError, match="must be"):
         view.threshold(table(), "q")
 

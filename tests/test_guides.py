@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wmhqc import scores, thresholds
+from wmhqc import catalogue, thresholds
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 GUIDES = ("faq", "teachers", "cite", "literature")
@@ -29,7 +29,7 @@ def test_functions_that_are_named_exist(page):
     for module, name in re.findall(r"`(thresholds|failure|scores|literature)\.(\w+)`", read(page)):
         assert hasattr(importlib.import_module(f"wmhqc.{module}"), name), name
     for name in re.findall(r"`(\w*(?:pairwise_dice|entropy|uncertainty|expected_dice))`", re.sub(r"\{\w+\}`[^`]*`", "", read(page))):
-        assert name in scores.CONFIDENCE, name
+        assert name in catalogue.scores(), name
 
 
 def test_options_that_are_named_are_those_of_the_command(capsys):

@@ -328,7 +328,7 @@ def test_no_promise_with_few_calibration_cases():
     table = cases(21)
     made = qc.decide(like(table), table, given=False)
     assert made["verdict"] == "review" and not made["promise"]["possible"] and not made["promise"]["applies"]
-    assert "cannot be promised with this many cases" in made["reasons"][0]
+    assert "cannot be guaranteed with these cases" in made["reasons"][0]
 
 
 def test_a_given_segmentation_needs_calibration_of_its_kind():

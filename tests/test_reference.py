@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from test_experiment import leaks
-from wmhqc import experiment, networks, preprocess, reference, scores, training
+from wmhqc import catalogue, experiment, networks, preprocess, reference, training
 from wmhqc.screen import qc
 from wmhqc.sources import synthetic
 
@@ -29,7 +29,7 @@ def test_each_case_is_tested_once_and_by_networks_that_have_not_seen_it():
 
 def test_every_score_and_every_truth_is_there():
     rows = reference.cases()
-    assert set(scores.CONFIDENCE) <= set(rows)
+    assert set(catalogue.scores()) <= set(rows)
     assert rows[["lesion_dice", "paper_dice", "true_ml", "volume_ml", qc.SCORE]].notna().all().all()
 
 

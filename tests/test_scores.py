@@ -1,14 +1,13 @@
-"""Scores and truth of small cases worked out by hand."""
+"""Scores of small cases worked out by hand."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wmhqc import scores
+from wmhqc import catalogue, metrics, scores
 from wmhqc.uncertainty import summarise
 
 N = 12
@@ -27,22 +26,23 @@ def monte_carlo(*masks):
 
 
 def prepared(lesion=None, brain=None, spacing=(1.0, 1.0, 1.0), n=N):
-    return SimpleNamespace(case="sub-x", lesion=lesion, brain=np.ones((n, n, n), np.uint8) if brain is None else brain,
-                           affine=np.diag([*spacing, 1]), box=((0, n),) * 3)
+    return SimpleNamespace(
+        case="sub-x",
+        lesion=lesion,
+        brain=np.ones((n, n, n), np.uint8) if brain is None else brain,
+        affine=np.diag([*spacing, 1]),
+        box=((0, n),) * 3,
+    )
 
 
 # ---------------------------------------------------------------- size and sums
 
 
-def test_volume_is_in_ml():
-    assert scores.volume_ml(cube((0, 10)), 2.0) == 2.0  # 1000 voxels of 2 mm^3
-
-
 def test_voxel_sum_keeps_its_sign_and_does_not_depend_on_the_grid():
-    map = np.full((4, 4, 4), -0.5, np.float32)
-    assert scores.voxel_sum(map, 8.0) == -256
-    fine = map.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    assert scores.voxel_sum(fine, 1.0) == scores.voxel_sum(map, 8.0)
+    values = np.full((4, 4, 4), -0.5, np.float32)
+    assert scores.voxel_sum(values, 8.0) == -256
+    fine = values.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    assert scores.voxel_sum(fine, 1.0) == scores.voxel_sum(values, 8.0)
 
 
 def test_vs_per_volume():
@@ -59,7 +59,9 @@ def test_residual_is_fitted_on_training_rows_only():
     vs[4] = (vs[4] + 1) * 3 - 1  # three times as uncertain as its size says
     table = pd.DataFrame({"volume_ml": volume, "vs_uncertainty": vs}, index=list("abcde"))
     residual = scores.vs_residual(table, [True, True, True, True, False])
-    assert residual.to_numpy() == pytest.approx([0, 0, 0, 0, np.log(3)], abs=1e-9) and list(residual.index) == list("abcde")
+    assert residual.to_numpy() == pytest.approx([0, 0, 0, 0, np.log(3)], abs=1e-9) and list(residual.index) == list(
+        "abcde"
+    )
     with pytest.raises(ValueError, match="two training cases"):
         scores.vs_residual(table, [True, False, False, False, False])
 
@@ -68,30 +70,30 @@ def test_residual_is_fitted_on_training_rows_only():
 
 
 def test_mean_inside():
-    map = np.arange(8.0).reshape(2, 2, 2)
-    assert scores.mean_inside(map, map > 5) == 6.5
-    assert np.isnan(scores.mean_inside(map, map > 9))
+    values = np.arange(8.0).reshape(2, 2, 2)
+    assert scores.mean_inside(values, values > 5) == 6.5
+    assert np.isnan(scores.mean_inside(values, values > 9))
 
 
 def test_non_boundary_mean_leaves_out_both_sides_of_the_edge():
     mask = cube((4, 8))
     inner, shell = cube((5, 7)), cube((4, 8)) & ~cube((5, 7))
     around = sum((np.roll(mask, s, a) for a in range(3) for s in (1, -1)), np.zeros_like(mask)) & ~mask
-    map = np.where(shell | around, 1.0, 0.0)
+    values = np.where(shell | around, 1.0, 0.0)
     brain = np.ones_like(mask)
-    assert scores.non_boundary_mean(map, mask, brain) == 0
-    map[inner] = 1
-    assert scores.non_boundary_mean(map, mask, brain) == 8 / (N**3 - shell.sum() - around.sum())
-    assert scores.non_boundary_mean(map, cube(), mask) == map[mask].mean()  # no lesion, no edge
-    assert np.isnan(scores.non_boundary_mean(map, mask, cube()))
+    assert scores.non_boundary_mean(values, mask, brain) == 0
+    values[inner] = 1
+    assert scores.non_boundary_mean(values, mask, brain) == 8 / (N**3 - shell.sum() - around.sum())
+    assert scores.non_boundary_mean(values, cube(), mask) == values[mask].mean()  # no lesion, no edge
+    assert np.isnan(scores.non_boundary_mean(values, mask, cube()))
 
 
 def test_patch_maximum_is_a_window_in_mm():
-    map = cube((2, 5)).astype(float)  # 3 x 3 x 3 voxels
-    assert scores.patch_maximum(map, (1, 1, 1), 3) == pytest.approx(1)
-    assert scores.patch_maximum(map, (1, 1, 1), 5) == pytest.approx(27 / 125)
-    assert scores.patch_maximum(map, (2, 2, 2), 6) == pytest.approx(1)
-    assert scores.patch_maximum(map, (100, 100, 100), 3) == 1  # never less than a voxel
+    values = cube((2, 5)).astype(float)  # 3 x 3 x 3 voxels
+    assert scores.patch_maximum(values, (1, 1, 1), 3) == pytest.approx(1)
+    assert scores.patch_maximum(values, (1, 1, 1), 5) == pytest.approx(27 / 125)
+    assert scores.patch_maximum(values, (2, 2, 2), 6) == pytest.approx(1)
+    assert scores.patch_maximum(values, (100, 100, 100), 3) == 1  # never less than a voxel
 
 
 # ---------------------------------------------------------------- agreement
@@ -110,7 +112,7 @@ def test_agreement_of_two_samples_by_hand():
 def test_pairwise_dice_is_the_mean_over_pairs():
     rng = np.random.default_rng(0)
     masks = rng.random((5, N, N, N)) > 0.7
-    dice = [scores.lesion_dice(masks[i], masks[j]) for i in range(5) for j in range(i)]
+    dice = [metrics.lesion_dice(masks[i], masks[j]) for i in range(5) for j in range(i)]
     assert scores.sample_agreement(monte_carlo(*masks))["pairwise_dice"] == pytest.approx(np.mean(dice))
 
 
@@ -184,104 +186,27 @@ def test_lesion_uncertainty_takes_the_best_component():
     assert table["uncertainty"].to_numpy() == pytest.approx([1 - (1 + 1 + 1 / 3) / 3])
 
 
-def test_lesions_touch_by_corners_and_know_what_they_hit():
+def test_lesions_touch_by_corners():
     mask = cube((1, 2), (2, 3), (6, 7))
-    table = scores.lesion_table(monte_carlo(mask), 1.0, lesion=cube((2, 3)))
-    assert table["volume_ml"].tolist() == [0.002, 0.001] and table["hit"].tolist() == [True, False]
+    assert scores.lesion_table(monte_carlo(mask), 1.0)["volume_ml"].tolist() == [0.002, 0.001]
     assert scores.lesion_table(monte_carlo(cube()), 1.0).empty
 
 
-def test_lesion_filter_by_hand():
-    mask, lesion = cube((1, 2), (4, 5), (7, 9)), cube((4, 5), (7, 8))  # one false, two true
-    curve = scores.lesion_filter(mask, lesion, [3, 1, 2])  # the false one goes first, then the last
-    assert curve["removed"].to_numpy() == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert curve["f1"].to_numpy() == pytest.approx([0.8, 1, 2 / 3, 0])
-    assert curve["f1"][0] == pytest.approx(scores.lesion_f1(mask, lesion))
-    with pytest.raises(ValueError, match="each of the 3 predicted lesions, got 2"):
-        scores.lesion_filter(mask, lesion, [1, 2])
-    assert scores.lesion_filter(cube(), cube(), [])["f1"].tolist() == [1]
+def test_samples_of_other_sources_have_names_of_their_own():
+    mc = monte_carlo(cube((0, 2)), cube((slice(0, 2), slice(0, 2), slice(0, 1))))
+    found = scores.of_samples("tta", mc, 2.0)
+    assert found == pytest.approx({"tta_pairwise_dice": 2 * 4 / 12, "tta_vs_uncertainty": 4 * 2.0})
 
 
-# ---------------------------------------------------------------- truth
-
-
-def test_lesion_dice_by_hand():
-    assert scores.lesion_dice(cube((0, 2)), cube((slice(0, 2), slice(0, 2), slice(0, 1)))) == pytest.approx(2 * 4 / 12)
-    assert scores.lesion_dice(cube(), cube()) == 1 and scores.lesion_dice(cube(), cube((0, 1))) == 0
-
-
-def test_paper_dice_by_hand():
-    # 4 voxels, one lesion: background (2*2.5+1)/(2.8+3+1), lesion (2*0.7+1)/(1.2+1+1).
-    p, y = np.array([0.7, 0.3, 0.1, 0.1]), np.array([1, 0, 0, 0])
-    assert scores.paper_dice(p, y) == pytest.approx((6 / 6.8 + 2.4 / 3.2) / 2)
-
-
-def test_paper_dice_of_an_untrained_network_is_the_papers_first_epoch():
-    lesion = cube((0, 3), n=24)
-    assert scores.paper_dice(np.full(lesion.shape, 0.5), lesion) == pytest.approx(0.34, abs=0.01)
-
-
-def test_half_the_lesion_dice_is_three_quarters_of_the_papers():
-    lesion = cube((10, 16), n=32)
-    mask = np.roll(lesion, 3, axis=0)
-    assert scores.lesion_dice(mask, lesion) == 0.5
-    assert scores.paper_dice(mask.astype(float), lesion) == pytest.approx(0.75, abs=0.005)
-
-
-def test_normalised_dice_by_hand():
-    lesion, mask = cube((0, 1), n=10), cube((0, 1), n=10)
-    mask[5, 5, 5:7] = True
-    # At the reference load of 1 in 1000 the weight is 1: plain Dice.
-    assert scores.normalised_dice(mask, lesion) == pytest.approx(scores.lesion_dice(mask, lesion))
-    # Eight times the load: a false positive weighs 0.999 * 8 / (0.001 * 992).
-    lesion = cube((0, 2), n=10)
-    k = 0.999 * 8 / (0.001 * 992)
-    assert scores.normalised_dice(mask, lesion) == pytest.approx(2 / (2 + 2 * k + 7))
-    assert scores.normalised_dice(cube(), cube()) == 1 and scores.normalised_dice(mask, cube(n=10)) == 0
-
-
-def test_lesion_f1_by_hand():
-    true, found = cube((0, 2), (4, 6), (8, 9)), cube((1, 3), (10, 11))  # hits 1 of 3, 1 of 2 is right
-    assert scores.lesion_f1(found, true) == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
-    assert scores.lesion_f1(cube(), cube()) == 1
-    assert scores.lesion_f1(found, cube()) == 0 and scores.lesion_f1(cube(), true) == 0
-
-
-def test_volume_difference():
-    assert scores.volume_difference_percent(cube((0, 2)), cube((slice(0, 2), slice(0, 2), slice(0, 1)))) == 100
-    assert np.isnan(scores.volume_difference_percent(cube((0, 1)), cube()))
-
-
-def test_hd95_by_hand():
-    a, b = cube((2, 4)), np.roll(cube((2, 4)), 3, axis=2)
-    assert scores.hd95_mm(a, a, (1, 1, 1)) == 0
-    # The far slice of the one is 3 slices of 2.5 mm from the far slice of the other.
-    assert scores.hd95_mm(a, b, (1, 1, 2.5)) == pytest.approx(7.5)
-    assert scores.hd95_mm(cube((0, 1)), cube((3, 4)), (1, 2, 2)) == pytest.approx(9)
-    assert np.isnan(scores.hd95_mm(cube(), a, (1, 1, 1)))
-
-
-def test_hd95_is_that_of_the_wmh_challenge():
-    import SimpleITK as sitk
-    from scipy.spatial import KDTree
-
-    rng = np.random.default_rng(0)
-    masks = [np.pad(rng.random((8, 8, 8)) > share, 2) for share in (0.2, 0.9)]
-    images = [sitk.GetImageFromArray(m.transpose(2, 1, 0).astype(np.uint8)) for m in masks]
-    a, b = [np.argwhere(sitk.GetArrayFromImage(i - sitk.BinaryErode(i, (1, 1, 0)))) * (3, 1, 1) for i in images]
-    expected = max(np.percentile(KDTree(a).query(b)[0], 95), np.percentile(KDTree(b).query(a)[0], 95))
-    assert scores.hd95_mm(*masks, (1, 1, 3)) == expected > 0
-
-
-def test_hd95_of_a_mask_that_fills_the_grid():
-    assert scores.hd95_mm(~cube(), ~cube(), (1, 1, 1)) == 0
-
-
-def test_grids_that_differ_are_refused():
-    with pytest.raises(ValueError, match=r"prediction has shape \(12, 12, 12\), manual mask \(10, 10, 10\)"):
-        scores.lesion_dice(cube(), cube(n=10))
+def test_maps_of_another_grid_are_refused():
     with pytest.raises(ValueError, match="sub-x: maps have shape"):
         scores.row(prepared(n=10), monte_carlo(cube()))
+
+
+@given(hnp.arrays(bool, (4, 4, 4)))
+@settings(max_examples=40, deadline=None)
+def test_certain_probabilities_promise_a_dice_of_one(mask):
+    assert scores.expected_dice(mask.astype(float)) == 1
 
 
 # ---------------------------------------------------------------- the row
@@ -289,7 +214,9 @@ def test_grids_that_differ_are_refused():
 
 def test_row_of_a_case():
     lesion = cube((2, 6))
-    row = scores.row(prepared(lesion, spacing=(1, 1, 2)), monte_carlo(lesion, lesion, cube((2, 5))), np.full((N,) * 3, -0.5))
+    row = scores.row(
+        prepared(lesion, spacing=(1, 1, 2)), monte_carlo(lesion, lesion, cube((2, 5))), np.full((N,) * 3, -0.5)
+    )
     assert row["case"] == "sub-x" and row["volume_ml"] == row["true_ml"] == 0.128 and row["lesion_dice"] == 1
     h = -(1 / 3 * np.log2(1 / 3) + 2 / 3 * np.log2(2 / 3))
     assert row["vs_uncertainty"] == pytest.approx(37 * 2 * h, rel=1e-5)  # 64 - 27 voxels of 2 mm^3
@@ -305,18 +232,25 @@ def test_row_of_a_case():
 
 def test_row_holds_every_score_of_one_case_and_no_truth_without_a_mask():
     row = scores.row(prepared(), monte_carlo(cube((2, 6)), cube((2, 5))), np.zeros((N,) * 3))
-    later = {name for name in scores.CONFIDENCE if name.startswith(("vs_residual", "predicted_", "tta_", "ensemble_"))}
+    later = {name for name in catalogue.scores() if name.startswith(("vs_residual", "predicted_", "tta_", "ensemble_"))}
     later |= {"expected_dice_scaled"}
-    assert set(scores.CONFIDENCE) - later == set(row) - {"case", "brain_ml", "empty_share"}
+    assert set(catalogue.scores()) - later == set(row) - {"case", "brain_ml", "empty_share"}
     assert "lesion_dice" not in row and "vs_error" not in scores.row(prepared(), monte_carlo(cube((2, 6))))
-    assert set(scores.CONFIDENCE.values()) == {1, -1}
 
 
 def test_row_of_an_empty_prediction():
     row = scores.row(prepared(cube()), monte_carlo(cube(), cube()))
     undefined = {name for name, value in row.items() if name != "case" and np.isnan(value)}
-    assert undefined == {"mean_entropy", "mean_variance", "mean_expected_entropy", "mean_mutual_information", "volume_cv",
-                         "lesion_uncertainty", "hd95_mm", "volume_difference_percent"}
+    assert undefined == {
+        "mean_entropy",
+        "mean_variance",
+        "mean_expected_entropy",
+        "mean_mutual_information",
+        "volume_cv",
+        "lesion_uncertainty",
+        "hd95_mm",
+        "volume_difference_percent",
+    }
     assert row["volume_ml"] == 0 and row["lesion_dice"] == 1 and row["empty_share"] == 1 and row["lesion_count"] == 0
 
 
@@ -325,28 +259,6 @@ def test_spacing_follows_the_axes_of_the_grid():
     affine = np.array([[0, 1, 0, 0], [0, 0, 2, 0], [6, 0, 0, 0], [0, 0, 0, 1.0]])
     case = SimpleNamespace(affine=affine, box=((0, 6), (10, 34), (2, 14)), brain=np.ones((12, 12, 12)))
     assert scores.grid_spacing(case) == pytest.approx((2, 2, 3))
-
-
-@given(hnp.arrays(bool, (4, 4, 4)), hnp.arrays(bool, (4, 4, 4)))
-@settings(max_examples=40, deadline=None)
-def test_properties_of_the_truth(a, b):
-    for metric in (scores.lesion_dice, scores.lesion_f1):
-        assert 0 <= metric(a, b) <= 1 and metric(a, b) == pytest.approx(metric(b, a)) and metric(a, a) == 1
-    if a.any() and b.any():
-        assert scores.hd95_mm(a, b, (1, 2, 3)) == pytest.approx(scores.hd95_mm(b, a, (1, 2, 3)))
-    assert scores.expected_dice(a.astype(float)) == 1
-
-
-def test_a_real_mask_against_itself_eroded(shared):
-    nib = pytest.importorskip("nibabel")
-    from scipy import ndimage
-
-    image = nib.load(shared / "data" / "real" / "sub-ms17p19" / "sub-ms17p19_lesion.nii.gz")
-    lesion = np.asarray(image.dataobj) > 0
-    assert scores.volume_ml(lesion, 1.0) == pytest.approx(49.8, abs=0.1)
-    eroded = ndimage.binary_erosion(lesion)
-    assert 0.3 < scores.lesion_dice(eroded, lesion) < 0.9
-    assert 1 <= scores.hd95_mm(eroded, lesion, image.header.get_zooms()) < 20
 
 
 def test_row_of_a_real_case_on_its_coarse_grid(shared):
@@ -359,8 +271,3 @@ def test_row_of_a_real_case_on_its_coarse_grid(shared):
     row = scores.row(case, monte_carlo(case.lesion > 0, case.lesion > 0))
     assert row["lesion_dice"] == row["pairwise_dice"] == 1 and row["vs_uncertainty"] == 0 and row["hd95_mm"] == 0
     assert 500 < row["brain_ml"] < 2000 and row["volume_ml"] == row["true_ml"] > 1
-
-
-def test_every_score_is_explained():
-    assert set(scores.ABOUT) == set(scores.CONFIDENCE)
-    assert all(meaning and needs for meaning, needs in scores.ABOUT.values())

@@ -1,4 +1,4 @@
-"""Thresholds: small cases by hand, and promises kept over many draws."""
+"""Thresholds: small cases by hand, and guarantees kept over many draws."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from wmhqc.failure import confusion, flag, proportion_interval
 TAU = 0.5
 #                 failed                good
 DICE = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
-CONF = np.array([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 7.0, 8.0, 9.0, 10.])
+CONF = np.array([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 7.0, 8.0, 9.0, 10.0])
 
 
 def flagged(choice, confidence=CONF):
@@ -25,7 +25,7 @@ def draw(n, seed):
     return np.where(rng.random(n) < 1 / (1 + np.exp(8 * q - 2.5)), 0.0, 1.0), q
 
 
-# ---------------------------------------------------------------- without a promise
+# ---------------------------------------------------------------- without a guarantee
 
 
 @pytest.mark.parametrize("sensitivity, count", [(0.75, 3), (0.76, 6), (0.25, 1)])
@@ -68,12 +68,12 @@ def test_agreement_is_youdens_index():
     assert not thresholds.for_agreement(DICE + 1, CONF, TAU).possible
 
 
-# ---------------------------------------------------------------- with a promise
+# ---------------------------------------------------------------- with a guarantee
 
 
 def test_cases_needed():
     assert thresholds.cases_needed(0.10) == 22 and thresholds.cases_needed(0.05) == 45
-    assert thresholds.cases_needed(0.10, 0.05) == 29  # the rule of three
+    assert thresholds.cases_needed(0.10, level=0.95) == 29  # the rule of three
     n = thresholds.cases_needed(0.10, failed=1)
     assert n == 38 and proportion_interval(1, n, 0.8)[1] <= 0.1 < proportion_interval(1, n - 1, 0.8)[1]
 
@@ -83,21 +83,60 @@ def test_guarantee_needs_22_without_a_failure(n, possible):
     choice = thresholds.guaranteed_risk(np.ones(n), np.arange(n), TAU)
     assert choice.possible == possible
     if not possible:
-        assert "cannot be promised with this many cases: 21 with a score, 22" in choice.message and flagged(choice).all()
+        assert "21 with a score, 0 of them failed; 22 with none failed are needed" in choice.message
+        assert flagged(choice).all()
 
 
-def test_guarantee_says_how_many_more_when_the_best_cases_fail():
-    dice = np.ones(60)
-    dice[-1] = 0.0
-    choice = thresholds.guaranteed_risk(dice, np.arange(60), TAU)
-    assert not choice.possible and "1 of the 22 most trusted failed, 38 accepted are needed" in choice.message
+def one_failure_at_the_eleventh(n):
+    dice, q = np.ones(n), np.arange(n)[::-1]
+    dice[10] = 0.0
+    return dice, q
+
+
+def test_guarantee_says_truly_what_is_missing():
+    choice = thresholds.guaranteed_risk(*one_failure_at_the_eleventh(60), TAU)
+    assert not choice.possible and "1 of the 22 most trusted failed; if no greater share fails" in choice.message
+    enough = int(choice.message.split("about ")[1].split()[0])
+    # The claim is kept: with so many cases, as many in a hundred failed, there is a guarantee.
+    start = -(-enough // 3)
+    dice = np.ones(enough)
+    dice[np.linspace(0, start - 1, int(np.ceil(start / 22))).astype(int)] = 0.0
+    assert thresholds.guaranteed_risk(dice, -np.arange(enough), TAU).possible
+    hopeless = thresholds.guaranteed_risk(np.r_[np.zeros(3), np.ones(57)], -np.arange(60), TAU)
+    assert "3 of the 22 most trusted failed; more cases would not mend that" in hopeless.message
+    close = thresholds.guaranteed_risk(np.tile(np.r_[np.zeros(99), np.ones(901)], 3), np.zeros(3000), TAU)
+    assert "too close to what is asked" in close.message
+
+
+@pytest.mark.parametrize("n", [500, 10_000])
+def test_one_failure_among_the_most_trusted_ends_nothing_where_there_are_many(n):
+    choice = thresholds.guaranteed_risk(*one_failure_at_the_eleventh(n), TAU)
+    assert choice.possible and choice.coverage == 1 and choice.risk == 0.1
+
+
+def test_coverage_grows_with_the_cases_and_the_guarantee_is_kept():
+    """A score whose trusted half fails in 3 %: with a start at 22, power stayed at a half, whatever n."""
+    rng, found = np.random.default_rng(0), {}
+    for n in (60, 200, 1000):
+        q = rng.random((300, n))
+        failed = rng.random(q.shape) < np.where(q > 0.5, 0.03, 0.6)
+        chosen = [thresholds.guaranteed_risk(1.0 - f, c, TAU).threshold for f, c in zip(failed, q)]
+        lowest = np.where(np.isnan(chosen), 1, chosen)
+        risk = np.where(lowest > 0.5, 0.03, (0.015 + 0.6 * (0.5 - lowest)) / (1 - np.minimum(lowest, 0.5)))
+        assert stats.binomtest(int((~np.isnan(chosen) & (risk > 0.1)).sum()), 300, 0.1, "greater").pvalue > 0.01
+        found[n] = (1 - lowest).mean()
+    assert found[60] + 0.1 < found[200] < found[1000] - 0.05 and found[1000] > 0.5  # at best 0.57
+
+
+def start(n):
+    return max(22, -(-n // 3))
 
 
 def test_guarantee_is_the_clopper_pearson_walk():
     for seed in range(20):
         dice, q = draw(150, seed)
         expected = np.nan
-        for t in np.sort(q)[::-1][21:]:
+        for t in np.sort(q)[::-1][start(150) - 1 :]:
             accepted = q >= t
             failed = int((dice[accepted] < TAU).sum())
             if proportion_interval(failed, int(accepted.sum()), 0.8)[1] > 0.1:
@@ -106,28 +145,74 @@ def test_guarantee_is_the_clopper_pearson_walk():
         assert np.array_equal(thresholds.guaranteed_risk(dice, q, TAU).threshold, expected, equal_nan=True)
 
 
+# ---------------------------------------------------------------- the best that can be guaranteed
+
+
+def test_eleven_cases_none_failed_guarantee_19_percent():
+    choice = thresholds.best_guarantee(np.ones(11), np.arange(11), TAU)
+    assert choice.risk == pytest.approx(1 - 0.1 ** (1 / 11)) == pytest.approx(0.189, abs=1e-3)
+    assert choice.coverage == 1 and not flagged(choice, np.arange(11)).any()
+
+
+def test_best_guarantee_is_the_one_asked_for_if_there_is_one():
+    for seed in range(20):
+        dice, q = draw(150, seed)
+        asked, best = (rule(dice, q, TAU) for rule in (thresholds.guaranteed_risk, thresholds.best_guarantee))
+        assert best == asked if asked.possible else best.risk > 0.1
+        if not asked.possible:
+            accepted = q >= best.threshold
+            failed = int((dice[accepted] < TAU).sum())
+            assert accepted.sum() == start(150) and best.coverage == pytest.approx(1 / 3)
+            assert best.risk == pytest.approx(proportion_interval(failed, start(150), 0.8)[1])
+
+
+def test_where_all_fail_the_best_guarantee_is_none():
+    assert thresholds.best_guarantee(np.zeros(40), np.arange(40), TAU).risk == 1
+    assert not thresholds.best_guarantee(np.ones(3), np.full(3, np.nan), TAU).possible
+
+
+@pytest.mark.parametrize("asked", [0.03, 0.1, 0.2])
+def test_one_level_covers_both_answers(asked):
+    """A useless score: the true risk of whatever is accepted is 12 %."""
+    rng, broken = np.random.default_rng(1), 0
+    for _ in range(400):
+        choice = thresholds.best_guarantee(1.0 - (rng.random(100) < 0.12), rng.random(100), TAU, asked)
+        broken += choice.risk < 0.12
+    assert stats.binomtest(broken, 400, 0.1, "greater").pvalue > 0.01
+
+
+# ---------------------------------------------------------------- MAPIE as referee
+
+
 def test_mapies_fixed_sequence_on_our_p_values_is_the_same_walk():
     control = pytest.importorskip("mapie.risk_control")
     for seed in range(20):
         dice, q = draw(150, seed)
-        steps = np.sort(q)[::-1][21:]
+        steps = np.sort(q)[::-1][start(150) - 1 :]
         failed = [(dice[q >= t] < TAU).sum() for t in steps]
-        passed = control.control_fwer(stats.binom.cdf(failed, np.arange(22, 151), 0.1), 0.1, "fixed_sequence")
+        chance = stats.binom.cdf(failed, np.arange(start(150), 151), 0.1)
+        passed = control.control_fwer(chance, 0.1, "fixed_sequence")
         expected = steps[passed[-1]] if len(passed) else np.nan
         assert np.array_equal(thresholds.guaranteed_risk(dice, q, TAU).threshold, expected, equal_nan=True)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mapies_controller_breaks_more_promises_than_it_may_and_ours_does_not():
-    """A useless score, failures just above the limit: whatever is promised is wrong."""
+def test_mapies_controller_breaks_more_guarantees_than_it_may_and_ours_does_not():
+    """A useless score, failures just above the limit: whatever is guaranteed is wrong."""
     control = pytest.importorskip("mapie.risk_control")
     failure_rate = control.BinaryRisk(lambda good, accept: good == 0, lambda good, accept: accept == 1, False)
     rng, ours, theirs, draws = np.random.default_rng(0), 0, 0, 1000
     for _ in range(draws):
         q, good = rng.random(52), rng.random(52) > 0.1001
         controller = control.BinaryClassificationController(
-            lambda q: np.column_stack([q, q]), failure_rate, 0.1, 0.9, control.predicted_positive_fraction,
-            np.sort(q)[::-1][21:], "fixed_sequence").calibrate(q, good)
+            lambda q: np.column_stack([q, q]),
+            failure_rate,
+            0.1,
+            0.9,
+            control.predicted_positive_fraction,
+            np.sort(q)[::-1][21:],
+            "fixed_sequence",
+        ).calibrate(q, good)
         theirs += len(controller.valid_predict_params) > 0
         ours += thresholds.guaranteed_risk(good.astype(float), q, TAU).possible
     assert stats.binomtest(ours, draws, 0.1, "greater").pvalue > 0.01
@@ -142,8 +227,14 @@ def test_mapies_controller_agrees_where_it_does_not_turn_round():
     for seed in range(10):
         dice, q = draw(150, seed)
         controller = control.BinaryClassificationController(
-            lambda q: np.column_stack([q, q]), failure_rate, 0.1, 0.9, control.predicted_positive_fraction,
-            np.sort(q)[::-1][21:], "fixed_sequence").calibrate(q, dice >= TAU)
+            lambda q: np.column_stack([q, q]),
+            failure_rate,
+            0.1,
+            0.9,
+            control.predicted_positive_fraction,
+            np.sort(q)[::-1][start(150) - 1 :],
+            "fixed_sequence",
+        ).calibrate(q, dice >= TAU)
         theirs = min(controller.valid_predict_params, default=np.nan)
         mine = thresholds.guaranteed_risk(dice, q, TAU).threshold
         same += np.array_equal(mine, theirs, equal_nan=True)
@@ -163,7 +254,7 @@ def test_conformal_risk_by_hand():
 
 
 def test_neyman_pearson_by_hand():
-    # With 22 failed the promise of 10 % at 90 % takes them all; with 38 one may be left out.
+    # With 22 failed the guarantee of 10 % at 90 % takes them all; with 38 one may be left out.
     for n, left in [(22, 0), (37, 0), (38, 1)]:
         dice, q = np.r_[np.zeros(n), np.ones(5)], np.arange(n + 5.0)
         choice = thresholds.neyman_pearson(dice, q, TAU)
@@ -190,21 +281,24 @@ def test_neyman_pearson_is_kept_in_nine_of_ten_draws():
     assert stats.binomtest((result["accepted_of_failed"] > 0.1).sum(), 300, 0.1, "greater").pvalue > 0.01
 
 
-def test_conformal_risk_is_kept_on_average_and_promises_something_else():
+def test_conformal_risk_is_kept_on_average_and_bounds_something_else():
     result = thresholds.simulate(RULES["conformal"], cases=200, draws=300)
     assert 0.09 < result["accepted_and_failed"].mean() < 0.102
     assert result["failed_of_accepted"].mean() > 0.12  # it is no bound on the failures among the accepted
 
 
-def test_a_threshold_without_a_promise_keeps_none():
+def test_a_threshold_without_a_guarantee_keeps_none():
     result = thresholds.simulate(lambda d, q, t: thresholds.for_sensitivity(d, q, t, 0.9), cases=200, draws=100)
     assert (result["accepted_of_failed"] > 0.1).mean() > 0.3
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_an_artefact_breaks_the_promise(rule):
-    column, level = {"guaranteed": ("failed_of_accepted", 0.1), "conformal": ("accepted_and_failed", 0.1),
-                     "neyman_pearson": ("accepted_of_failed", 0.1)}[rule]
+def test_an_artefact_breaks_the_guarantee(rule):
+    column, level = {
+        "guaranteed": ("failed_of_accepted", 0.1),
+        "conformal": ("accepted_and_failed", 0.1),
+        "neyman_pearson": ("accepted_of_failed", 0.1),
+    }[rule]
     clean, drifted = (thresholds.simulate(RULES[rule], 200, 60, drift) for drift in (0.0, 2.0))
     assert drifted[column].mean() > 1.3 * level and clean[column].mean() < 1.1 * level
 
@@ -229,10 +323,22 @@ def test_simulated_rates_are_those_of_new_cases():
 
 def folds():
     """Two folds of three test cases; "shared" is test in fold 0 and validation in both folds."""
-    test = pd.DataFrame({"case": ["shared", "b", "c", "d", "e", "f"], "fold": [0, 0, 0, 1, 1, 1],
-                         "vs_per_volume": [1.0, 5.0, 9.0, 1.0, 5.0, 9.0], "lesion_dice": [0.9, 0.4, 0.3, 0.9, 0.8, 0.2]})
-    validation = pd.DataFrame({"case": ["x", "y", "shared", "z", "shared"], "fold": [0, 0, 0, 1, 1],
-                               "vs_per_volume": [2.0, 4.0, 3.0, 6.0, 8.0], "lesion_dice": [0.9, 0.1, 0.8, 0.9, 0.2]})
+    test = pd.DataFrame(
+        {
+            "case": ["shared", "b", "c", "d", "e", "f"],
+            "fold": [0, 0, 0, 1, 1, 1],
+            "vs_per_volume": [1.0, 5.0, 9.0, 1.0, 5.0, 9.0],
+            "lesion_dice": [0.9, 0.4, 0.3, 0.9, 0.8, 0.2],
+        }
+    )
+    validation = pd.DataFrame(
+        {
+            "case": ["x", "y", "shared", "z", "shared"],
+            "fold": [0, 0, 0, 1, 1],
+            "vs_per_volume": [2.0, 4.0, 3.0, 6.0, 8.0],
+            "lesion_dice": [0.9, 0.1, 0.8, 0.9, 0.2],
+        }
+    )
     return validation, test
 
 
@@ -267,7 +373,7 @@ def test_where_nothing_can_be_chosen_the_fold_is_flagged_whole():
     validation, test = folds()
     flagged, choices = thresholds.per_fold(RULES["guaranteed"], validation, test, "vs_per_volume", TAU, pooled=True)
     assert flagged.all() and choices["threshold"].isna().all()
-    assert choices["message"].str.contains("cannot be promised with this many cases").all()
+    assert choices["message"].str.contains("cannot be guaranteed with these cases").all()
 
 
 def test_outcome_by_hand():
@@ -304,13 +410,16 @@ def test_a_tie_is_accepted_or_flagged_whole():
         assert len(set(flagged(rule(DICE, np.ones(10), TAU), np.ones(10)))) == 1
 
 
-@pytest.mark.parametrize("call, text", [
-    (lambda: thresholds.for_coverage([0.5, np.nan], [1, 2], TAU), "1 Dice missing"),
-    (lambda: thresholds.for_coverage([0.5], [1, 2], TAU), "one Dice and one confidence"),
-    (lambda: thresholds.for_coverage(DICE, CONF, TAU, 80), "coverage must lie between 0 and 1, got 80"),
-    (lambda: thresholds.for_cost(DICE, CONF, TAU, 0), "costs must be positive"),
-    (lambda: thresholds.guaranteed_risk(DICE, CONF, TAU, risk=10), "risk must lie between 0 and 1"),
-])
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (lambda: thresholds.for_coverage([0.5, np.nan], [1, 2], TAU), "1 Dice missing"),
+        (lambda: thresholds.for_coverage([0.5], [1, 2], TAU), "one Dice and one confidence"),
+        (lambda: thresholds.for_coverage(DICE, CONF, TAU, 80), "coverage must lie between 0 and 1, got 80"),
+        (lambda: thresholds.for_cost(DICE, CONF, TAU, 0), "costs must be positive"),
+        (lambda: thresholds.guaranteed_risk(DICE, CONF, TAU, risk=10), "risk must lie between 0 and 1"),
+    ],
+)
 def test_bad_input_is_refused(call, text):
     with pytest.raises(ValueError, match=text):
         call()

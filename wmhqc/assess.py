@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wmhqc import errormaps, regression, scores, uncertainty
+from wmhqc import errormaps, metrics, regression, scores, uncertainty
 
 
 def assess(
@@ -117,19 +117,19 @@ def mask_row(prepared, mask: np.ndarray, mc, error: np.ndarray | None = None) ->
     p, inside = mc.mean.astype(np.float64), mask & brain
     total = p[brain].sum() + inside.sum()
     row = {
-        "volume_ml": scores.volume_ml(mask, voxel),
-        "brain_ml": scores.volume_ml(brain, voxel),
+        "volume_ml": metrics.volume_ml(mask, voxel),
+        "brain_ml": metrics.volume_ml(brain, voxel),
         "brain_share": mask.sum() / brain.sum(),
         "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
         "mean_entropy": scores.mean_inside(mc.entropy, mask),
         "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
-        "agreement_dice": scores.lesion_dice(mask, mc.mask),
-        "own_volume_ml": scores.volume_ml(mc.mask, voxel),
+        "agreement_dice": metrics.lesion_dice(mask, mc.mask),
+        "own_volume_ml": metrics.volume_ml(mc.mask, voxel),
     }
     if error is not None:
         row |= {"vs_error": scores.voxel_sum(error, voxel), "vs_error_inside": scores.voxel_sum(error[mask], voxel)}
     if prepared.lesion is not None:
-        row |= scores.truth(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
+        row |= metrics.measure(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
     return {"case": prepared.case} | {name: float(value) for name, value in row.items()}
 
 
@@ -140,9 +140,7 @@ def _other_samples(prepared, models, seed):
         samples["ensemble"] = uncertainty.ensemble(models, prepared.volume, seed=seed)
     row = {}
     for name, passes in samples.items():
-        summary = uncertainty.summarise(passes)
-        row[f"{name}_pairwise_dice"] = float(scores.sample_agreement(summary)["pairwise_dice"])
-        row[f"{name}_vs_uncertainty"] = scores.voxel_sum(summary.entropy, prepared.voxel_mm3)
+        row |= scores.of_samples(name, uncertainty.summarise(passes), prepared.voxel_mm3)
     return row
 
 

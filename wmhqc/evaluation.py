@@ -94,11 +94,7 @@ def _ensemble(prepared, models) -> dict:
 
     if len(models) < 2:
         return {"ensemble_pairwise_dice": np.nan, "ensemble_vs_uncertainty": np.nan}
-    summary = uncertainty.summarise(uncertainty.ensemble(models, prepared.volume))
-    return {
-        "ensemble_pairwise_dice": float(scores.sample_agreement(summary)["pairwise_dice"]),
-        "ensemble_vs_uncertainty": scores.voxel_sum(summary.entropy, prepared.voxel_mm3),
-    }
+    return scores.of_samples("ensemble", uncertainty.summarise(uncertainty.ensemble(models, prepared.volume)), prepared.voxel_mm3)
 
 
 def predict(run, fold: int) -> None:

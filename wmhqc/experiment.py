@@ -189,7 +189,7 @@ def train_dice_regressor(run, fold: int, pair: str):
     of any origin; half of its examples are masks spoilt on purpose (`regression.degrade`); its
     output is bound to [0, 1].
     """
-    from wmhqc import augment, losses, networks, regression, scores
+    from wmhqc import augment, losses, metrics, networks, regression
 
     chosen, fold_of = settings(run), test_fold(run)
 
@@ -204,7 +204,7 @@ def train_dice_regressor(run, fold: int, pair: str):
         if pair == "mask" and rng is not None and (rng.random() < 0.5 if spoilt is None else spoilt):
             source = lesion if rng.random() < 0.5 else found["mask"]
             found = found | {"mask": regression.degrade(source, rng)}
-        true = scores.lesion_dice(found["mask"], lesion)
+        true = metrics.lesion_dice(found["mask"], lesion)
         change = None if rng is None or spoilt else _recolour if pair == "mask" else _move
         return training.regression_example(regression.pair_of(pair, found, flair), true, change, rng)
 

@@ -2,7 +2,7 @@
 
 A case has *failed* when its Dice is below `tau`; failure is the positive class
 throughout. A *confidence* is a score turned so that high means trust (see
-`wmhqc.scores.CONFIDENCE`). A case whose confidence is NaN (an empty prediction
+`wmhqc.catalogue`). A case whose confidence is NaN (an empty prediction
 has no mean entropy, say) counts as the least trusted: a person must look at it.
 A rate whose denominator is 0 is NaN, never 0 or 1.
 
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wmhqc.scores import CONFIDENCE
+from wmhqc import catalogue
 
 # ---------------------------------------------------------------- flagging at a threshold
 
@@ -256,7 +256,7 @@ def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "
     table : DataFrame
         One row per subject (a repeated `case` is refused: its copies are not independent).
     scores : list of column names, optional
-        Default: those of `CONFIDENCE` that have a value in the table.
+        Default: those of the catalogue that have a value in the table.
     tau : float
         Dice below which a case failed; 0.5 of `lesion_dice` is about 0.75 of `paper_dice`.
     strata : column name, optional
@@ -330,10 +330,10 @@ def volume_tertile(volume_ml) -> np.ndarray:
 
 
 def confidence(table: pd.DataFrame, score: str) -> np.ndarray:
-    """A score as a confidence, turned by its direction in `CONFIDENCE` (unknown names count as +1)."""
+    """A score as a confidence, turned by its sign in the catalogue (unknown names count as +1)."""
     if score not in table:
         raise ValueError(f"the table has no column {score!r}; it has {', '.join(map(str, table.columns))}")
-    return CONFIDENCE.get(score, 1) * table[score].to_numpy(float)
+    return catalogue.sign(score) * table[score].to_numpy(float)
 
 
 def judged(table: pd.DataFrame, dice: str = "lesion_dice") -> pd.DataFrame:
@@ -348,7 +348,7 @@ def judged(table: pd.DataFrame, dice: str = "lesion_dice") -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame, scores) -> list:
     """The scores asked for, or all known ones that have a value in the table."""
-    return list(scores) if scores is not None else [s for s in CONFIDENCE if s in table and table[s].notna().any()]
+    return list(scores) if scores is not None else [s for s in catalogue.scores() if s in table and table[s].notna().any()]
 
 
 def _defined(confidence) -> np.ndarray:

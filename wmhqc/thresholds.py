@@ -3,17 +3,22 @@
 Every rule looks only at *validation* cases (their Dice and confidence) and
 returns a `Choice`. Chosen on test cases, a threshold flatters itself.
 
-Rules without a promise: `for_sensitivity`, `for_coverage`, `for_cost`,
-`for_agreement`. Rules with a promise for new cases that are exchangeable with
+Rules without a guarantee: `for_sensitivity`, `for_coverage`, `for_cost`,
+`for_agreement`. Rules with a guarantee for new cases that are exchangeable with
 the validation cases (same scanners, same patients, no new artefact):
 
-=================== =============================== =========================
+=================== =============================== ==========================
 rule                bounds                          holds
-=================== =============================== =========================
-`guaranteed_risk`   P(failed | accepted)            with probability 1 - delta
+=================== =============================== ==========================
+`guaranteed_risk`   P(failed | accepted)            with probability `level`
+`best_guarantee`    the same, as low as can be had  with probability `level`
 `conformal_risk`    P(accepted and failed)          on average
-`neyman_pearson`    P(accepted | failed)            with probability 1 - delta
-=================== =============================== =========================
+`neyman_pearson`    P(accepted | failed)            with probability `level`
+=================== =============================== ==========================
+
+What is guaranteed is what the confidence decides. Where a case must also pass
+other filters to be accepted, a case that one of them stops has the confidence
+-inf (or NaN), and the guarantee is that of the whole rule.
 
 References
 ----------
@@ -33,9 +38,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wmhqc import failure
+from wmhqc import catalogue, failure
 from wmhqc.failure import confusion, flag
-from wmhqc.scores import CONFIDENCE
+
+#: Share of the validation cases, the most trusted, at which `guaranteed_risk` starts.
+START = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,19 @@ class Choice:
     ----------
     threshold : float
         Cases with a confidence of at least this are accepted (see `wmhqc.failure.flag`).
-        -inf accepts all, inf or NaN none; NaN also means that nothing can be promised.
+        -inf accepts all, inf or NaN none; NaN also means that nothing can be guaranteed.
     message : str
-        What was reached on the validation cases, or why nothing can be promised.
+        What was reached on the validation cases, or why nothing can be guaranteed.
+    risk : float
+        The share of failures that is guaranteed, of what the rule bounds; NaN without a guarantee.
+    coverage : float
+        Share of the validation cases that the threshold accepts.
     """
 
     threshold: float
     message: str
+    risk: float = math.nan
+    coverage: float = 0.0
 
     @property
     def possible(self) -> bool:
@@ -60,7 +73,7 @@ class Choice:
         return not math.isnan(self.threshold)
 
 
-# ---------------------------------------------------------------- without a promise
+# ---------------------------------------------------------------- without a guarantee
 
 
 def for_sensitivity(dice, confidence, tau: float, sensitivity: float = 0.9) -> Choice:
@@ -106,55 +119,104 @@ def for_agreement(dice, confidence, tau: float) -> Choice:
     return _best(dice, confidence, tau, lambda c: c["sensitivity"] + c["specificity"])
 
 
-# ---------------------------------------------------------------- with a promise
+# ---------------------------------------------------------------- with a guarantee
 
 
 @functools.cache
-def cases_needed(risk: float, delta: float = 0.1, failed: int = 0) -> int:
-    """Fewest cases, `failed` of them failed, that show a rate of at most `risk` with confidence 1 - delta.
+def cases_needed(risk: float, failed: int = 0, *, level: float = 0.9) -> int:
+    """Fewest cases, `failed` of them failed, that show a rate of at most `risk` at this confidence level.
 
-    22 for 10 % and 45 for 5 % at 90 % confidence if none failed.
+    22 for 10 % and 45 for 5 % at the level 90 % if none failed.
     """
     _share("risk", risk)
-    _share("delta", delta)
-    n = max(failed + 1, math.ceil(round(math.log(delta) / math.log1p(-risk), 9)))  # so many if none failed
-    while stats.binom.cdf(failed, n, risk) > delta:
+    _share("level", level)
+    n = max(failed + 1, math.ceil(round(math.log(1 - level) / math.log1p(-risk), 9)))  # so many if none failed
+    while _chance(failed, n, risk) > 1 - level:
         n += 1
     return n
 
 
-def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, delta: float = 0.1) -> Choice:
-    """At most `risk` of the accepted cases fail, with probability 1 - delta (Learn then Test).
+def guaranteed_risk(dice, confidence, tau: float, risk: float = 0.1, *, level: float = 0.9) -> Choice:
+    """At most `risk` of the accepted cases fail, with probability `level` (Learn then Test).
 
-    Starts at the fewest most trusted cases that could show it, accepts one more
-    at a time, and stops where the Clopper-Pearson upper bound on the failures
-    among the accepted first exceeds `risk`. Valid if failure gets no rarer as
-    confidence falls: the walk then passes the last allowed threshold by mistake
-    only if a binomial bound fails there, which has probability delta.
+    Starts at the most trusted third of the cases (`START`; at more where a third is too few to
+    show the risk), accepts one more at a time, and stops where the Clopper-Pearson upper bound
+    on the failures among the accepted first exceeds `risk`. The start is fixed before any
+    outcome is seen, and grows with the cases: so one failure among the most trusted costs
+    little where there are many. Valid if failure gets no rarer as confidence falls: the walk
+    then passes the last allowed threshold by mistake only if a binomial bound fails there,
+    which has probability 1 - `level`.
 
     The same as MAPIE's `control_fwer` with "fixed_sequence" on these p-values, which a test
     checks. MAPIE 1.6's `BinaryClassificationController` is not used: it turns the walk round
     when the observed risks fall along it, and a direction chosen by looking at the outcomes is
-    not covered by delta: a test shows a useless score for which it promises too often.
+    not covered by the level: a test shows a useless score that it guarantees too often.
     """
     dice, confidence = _cases(dice, confidence)
-    start = cases_needed(risk, delta)
+    steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+    # The bound is at most `risk` just where so few failures had a chance of at most 1 - level at that risk.
+    shown = np.logical_and.accumulate(_chance(failed, accepted, risk) <= 1 - level)
+    if not shown.any():
+        return Choice(math.nan, f"cannot be guaranteed with these cases: {_missing(accepted, failed, risk, level)}")
+    return _reached(dice, confidence, tau, steps[shown][-1], risk)
+
+
+def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: float = 0.9) -> Choice:
+    """`guaranteed_risk` if it can be had; else the lowest risk that can, with the share of cases it is for.
+
+    Where the first step of the walk does not show the risk that is asked for, its own
+    Clopper-Pearson bound is the answer, for what this step accepts. One confidence level covers
+    both answers: either is wrong only if the bound of one step fails, the first step if its true
+    risk exceeds what is asked, else the last step that may be passed.
+
+    Returns
+    -------
+    Choice
+        `risk` is what is guaranteed, `coverage` for which share of cases. Impossible only if no
+        case has a score.
+    """
+    dice, confidence = _cases(dice, confidence)
+    choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
+    steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+    if choice.possible or not steps.size:
+        return choice
+    bound = 1.0 if failed[0] == accepted[0] else stats.beta.ppf(level, failed[0] + 1, accepted[0] - failed[0])
+    return _reached(dice, confidence, tau, steps[0], float(bound))
+
+
+def _walk(dice, confidence, tau: float, risk: float, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds from the start on, strict to lax, with the cases that each accepts and the failed ones of these."""
     scored = np.isfinite(confidence)
+    start = min(scored.sum(), max(cases_needed(risk, level=level), math.ceil(round(START * scored.sum(), 9))))
     steps = np.unique(confidence[scored])[::-1]
     accepted = np.searchsorted(np.sort(-confidence[scored]), -steps, "right")
     failed = np.searchsorted(np.sort(-confidence[scored & (dice < tau)]), -steps, "right")
     walk = accepted >= start
-    if not walk.any():
-        return Choice(math.nan, f"cannot be promised with this many cases: {scored.sum()} with a score, "
-                                f"{start} accepted with none failed are needed")
-    steps, accepted, failed = steps[walk], accepted[walk], failed[walk]
-    # The bound is at most `risk` just where so few failures had a chance of at most delta at that risk.
-    shown = np.logical_and.accumulate(stats.binom.cdf(failed, accepted, risk) <= delta)
-    if not shown[0]:
-        return Choice(math.nan, f"cannot be promised with this many cases: {failed[0]} of the {accepted[0]} most "
-                                f"trusted failed, {cases_needed(risk, delta, failed[0])} accepted are needed with "
-                                f"{failed[0]} failed")
-    return _reached(dice, confidence, tau, steps[shown][-1])
+    return steps[walk], accepted[walk], failed[walk]
+
+
+def _missing(accepted, failed, risk: float, level: float) -> str:
+    """What it would take to pass the first step of the walk."""
+    if not accepted.size:
+        return "none has a score"
+    n, lost, least = int(accepted[0]), int(failed[0]), cases_needed(risk, level=level)
+    if n < least:
+        return f"{n} with a score, {lost} of them failed; {least} with none failed are needed"
+    words = f"{lost} of the {n} most trusted failed"
+    if lost / n >= risk:
+        return f"{words}; more cases would not mend that, only a better score or better segmentations"
+    more = np.arange(n, 10_000)
+    enough = more[_chance(np.ceil(more * lost / n), more, risk) <= 1 - level]
+    return f"{words}; " + (
+        f"if no greater share fails, about {math.ceil(enough[0] / START)} cases are enough"
+        if enough.size
+        else "that is too close to what is asked for more cases to show it"
+    )
+
+
+def _chance(failed, n, risk: float):
+    """Chance of at most so many failures of n, if the rate is `risk`."""
+    return stats.binom.cdf(failed, n, risk)
 
 
 def conformal_risk(dice, confidence, tau: float, risk: float = 0.1) -> Choice:
@@ -168,43 +230,51 @@ def conformal_risk(dice, confidence, tau: float, risk: float = 0.1) -> Choice:
     n, failed = len(dice), np.sort(confidence[dice < tau])[::-1]
     allowed = math.floor(round(risk * (n + 1), 9)) - 1  # (missed + 1) / (n + 1) <= risk
     if allowed < 0:
-        return Choice(math.nan, f"cannot be promised with this many cases: {n}, "
-                                f"{math.ceil(round(1 / risk - 1, 9))} are needed")
-    return _reached(dice, confidence, tau, _above(failed[allowed]) if failed.size > allowed else -math.inf)
+        needed = math.ceil(round(1 / risk - 1, 9))
+        return Choice(math.nan, f"cannot be guaranteed with this many cases: {n}, {needed} are needed")
+    threshold = _above(failed[allowed]) if failed.size > allowed else -math.inf
+    return _reached(dice, confidence, tau, threshold, risk)
 
 
-def neyman_pearson(dice, confidence, tau: float, risk: float = 0.1, delta: float = 0.1) -> Choice:
-    """At most `risk` of the failed cases are accepted, with probability 1 - delta.
+def neyman_pearson(dice, confidence, tau: float, risk: float = 0.1, *, level: float = 0.9) -> Choice:
+    """At most `risk` of the failed cases are accepted, with probability `level`.
 
     Accepts above an order statistic of the confidence of the failed validation cases.
     """
     dice, confidence = _cases(dice, confidence)
-    needed = cases_needed(risk, delta)
+    needed = cases_needed(risk, level=level)
     failed = np.sort(confidence[dice < tau])
     if failed.size < needed:
-        return Choice(math.nan, f"cannot be promised with this many cases: {failed.size} failed, "
-                                f"{needed} failed are needed")
+        reason = f"{failed.size} failed, {needed} failed are needed"
+        return Choice(math.nan, f"cannot be guaranteed with this many cases: {reason}")
     # Chance that more than `risk` of the failed lie above the k-th: binomial tail (Tong et al., Prop. 1).
     k = np.arange(1, failed.size + 1)
     violation = stats.binom.sf(k - 1, failed.size, 1 - risk)
-    return _reached(dice, confidence, tau, _above(failed[np.argmax(violation <= delta)]))
+    return _reached(dice, confidence, tau, _above(failed[np.argmax(violation <= 1 - level)]), risk)
 
 
 # ---------------------------------------------------------------- over folds
 
 
 def one_row_a_case(validation: pd.DataFrame, without=()) -> pd.DataFrame:
-    """Validation rows of all folds for a promise: each case once, none of `without`.
+    """Validation rows of all folds for a guarantee: each case once, none of `without`.
 
-    A promise counts cases as independent, so a case that is validation in several folds
+    A guarantee counts cases as independent, so a case that is validation in several folds
     counts once, in the first. For the test cases of a fold, leave those out with
     `without`: another fold may have them for validation.
     """
     return validation[~validation["case"].isin(list(without))].drop_duplicates("case")
 
 
-def per_fold(rule: Callable, validation: pd.DataFrame, test: pd.DataFrame, score: str, tau: float = 0.5,
-             pooled: bool = False, dice: str = "lesion_dice") -> tuple[np.ndarray, pd.DataFrame]:
+def per_fold(
+    rule: Callable,
+    validation: pd.DataFrame,
+    test: pd.DataFrame,
+    score: str,
+    tau: float = 0.5,
+    pooled: bool = False,
+    dice: str = "lesion_dice",
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Choose a threshold for each fold, and flag that fold's test cases with it.
 
     Parameters
@@ -236,13 +306,16 @@ def per_fold(rule: Callable, validation: pd.DataFrame, test: pd.DataFrame, score
             known = validation[validation["fold"] == fold] if "fold" in validation else validation
         choice = rule(known[dice], failure.confidence(known, score), tau)
         flagged[inside] = flag(failure.confidence(test[inside], score), choice.threshold)
-        rows[fold] = {"cases": len(known), "threshold": CONFIDENCE.get(score, 1) * choice.threshold,
-                      "message": choice.message}
+        rows[fold] = {
+            "cases": len(known),
+            "threshold": catalogue.sign(score) * choice.threshold,
+            "message": choice.message,
+        }
     return flagged, pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
 
 
 def outcome(dice, flagged, tau: float = 0.5) -> dict:
-    """The rates that promises are about, on cases that had no say in the threshold.
+    """The rates that guarantees are about, on cases that had no say in the threshold.
 
     Returns
     -------
@@ -254,12 +327,19 @@ def outcome(dice, flagged, tau: float = 0.5) -> dict:
     c = confusion(dice, flagged, tau)
     accepted, slipped, n = c["fn"] + c["tn"], c["fn"], len(np.asarray(dice))
     low, high = failure.proportion_interval(slipped, accepted)
-    return {"accepted": accepted, "slipped": slipped, "coverage": accepted / n if n else math.nan,
-            "failed_of_accepted": 1 - c["npv"], "low": low, "high": high,
-            "accepted_and_failed": slipped / n if n else math.nan, "accepted_of_failed": 1 - c["sensitivity"]}
+    return {
+        "accepted": accepted,
+        "slipped": slipped,
+        "coverage": accepted / n if n else math.nan,
+        "failed_of_accepted": 1 - c["npv"],
+        "low": low,
+        "high": high,
+        "accepted_and_failed": slipped / n if n else math.nan,
+        "accepted_of_failed": 1 - c["sensitivity"],
+    }
 
 
-# ---------------------------------------------------------------- is the promise kept?
+# ---------------------------------------------------------------- is the guarantee kept?
 
 
 def simulate(rule: Callable, cases: int = 100, draws: int = 1000, drift: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -274,7 +354,7 @@ def simulate(rule: Callable, cases: int = 100, draws: int = 1000, drift: float =
         For example ``lambda d, q, t: guaranteed_risk(d, q, t, risk=0.1)``.
     drift : float
         Raises the odds of failure of the *new* cases by exp(drift), their confidence
-        unchanged, as an artefact may do: then no promise holds.
+        unchanged, as an artefact may do: then no guarantee holds.
 
     Returns
     -------
@@ -296,10 +376,15 @@ def simulate(rule: Callable, cases: int = 100, draws: int = 1000, drift: float =
     lowest = np.where(np.isnan(thresholds), 1, np.clip(thresholds, 0, 1))
     coverage = 1 - lowest
     missed = np.interp(lowest, np.arange(grid.size + 1) / grid.size, above)
-    return pd.DataFrame({
-        "threshold": thresholds, "coverage": coverage,
-        "failed_of_accepted": np.divide(missed, coverage, out=np.full(draws, np.nan), where=coverage > 0),
-        "accepted_and_failed": missed, "accepted_of_failed": missed / above[0]})
+    return pd.DataFrame(
+        {
+            "threshold": thresholds,
+            "coverage": coverage,
+            "failed_of_accepted": np.divide(missed, coverage, out=np.full(draws, np.nan), where=coverage > 0),
+            "accepted_and_failed": missed,
+            "accepted_of_failed": missed / above[0],
+        }
+    )
 
 
 # ---------------------------------------------------------------- helpers
@@ -309,8 +394,10 @@ def _cases(dice, confidence) -> tuple[np.ndarray, np.ndarray]:
     """Checked arrays; an undefined confidence becomes -inf, the least trusted."""
     dice, confidence = np.asarray(dice, float), np.asarray(confidence, float)
     if dice.ndim != 1 or dice.shape != confidence.shape or dice.size == 0 or np.isnan(dice).any():
-        raise ValueError(f"expected one Dice and one confidence per validation case, got {dice.shape} and "
-                         f"{confidence.shape} with {np.isnan(dice).sum()} Dice missing")
+        raise ValueError(
+            f"expected one Dice and one confidence per validation case, got {dice.shape} and "
+            f"{confidence.shape} with {np.isnan(dice).sum()} Dice missing"
+        )
     return dice, np.where(np.isnan(confidence), -np.inf, confidence)
 
 
@@ -324,11 +411,14 @@ def _above(confidence: float) -> float:
     return float(np.nextafter(confidence, np.inf))
 
 
-def _reached(dice, confidence, tau: float, threshold: float) -> Choice:
+def _reached(dice, confidence, tau: float, threshold: float, risk: float = math.nan) -> Choice:
     c = confusion(dice, flag(_undefined(confidence), threshold), tau)
-    return Choice(float(threshold), f"validation: {c['flagged']} of {len(dice)} flagged, "
-                                    f"{c['tp']} of {c['tp'] + c['fn']} failed caught, "
-                                    f"{c['fn']} of {c['fn'] + c['tn']} accepted failed")
+    accepted = c["fn"] + c["tn"]
+    message = (
+        f"validation: {c['flagged']} of {len(dice)} flagged, {c['tp']} of {c['tp'] + c['fn']} failed caught, "
+        f"{c['fn']} of {accepted} accepted failed"
+    )
+    return Choice(float(threshold), message, risk, accepted / len(dice))
 
 
 def _best(dice, confidence, tau: float, value: Callable) -> Choice:

@@ -607,7 +607,7 @@ def risk_coverage(table: pd.DataFrame, scores, dice: str = "lesion_dice"):
     table : DataFrame
         One row a case, with the columns `scores` and `dice`.
     scores : sequence of str, or mapping
-        Columns (directions as in `wmhqc.scores.CONFIDENCE`), or column -> name in the legend.
+        Columns (directions as in `wmhqc.catalogue`), or column -> name in the legend.
     dice : str
         Column of the true Dice.
 

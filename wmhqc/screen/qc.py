@@ -37,7 +37,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, failure, preprocess, thresholds
+from wmhqc import catalogue, cohort, failure, preprocess, thresholds
 from wmhqc.images import binary, contrast, grid_mismatch, load_image, resample_to
 from wmhqc.regression import conformal_interval
 from wmhqc.sources import layouts
@@ -73,39 +73,12 @@ FEATURES = (
 )
 #: What scores and features are called, with their unit.
 LABELS = {
-    "predicted_dice_bounded": ("predicted Dice, from the mask and FLAIR", ""),
-    "predicted_dice_image": ("predicted Dice, from prediction and FLAIR", ""),
-    "predicted_dice_uncertainty": ("predicted Dice, from prediction and uncertainty", ""),
-    "predicted_dice_error": ("predicted Dice, from prediction and error map", ""),
-    "expected_dice": ("expected Dice, from the probabilities alone", ""),
+    **{score.name: (score.label, score.unit) for score in catalogue.scores().values()},
     "volume_on_scan_ml": ("lesion volume, on the scan's grid", "ml"),
-    "expected_dice_scaled": ("expected Dice, from calibrated probabilities", ""),
     "agreement_dice": ("Dice with our own segmentation", ""),
-    "volume_ml": ("lesion volume", "ml"),
     "own_volume_ml": ("lesion volume of our own segmentation", "ml"),
-    "brain_share": ("lesion share of the brain", ""),
-    "lesion_count": ("number of lesions", ""),
     "contrast": ("contrast of the mask on FLAIR", ""),
-    "vs_uncertainty": ("sum of the uncertainty map (VS)", "mm³ bit"),
-    "vs_residual": ("VS beyond what the volume explains", ""),
-    "vs_per_volume": ("uncertainty per lesion volume", "bit"),
-    "mean_entropy": ("mean uncertainty in the mask", "bit"),
-    "non_boundary_entropy": ("mean uncertainty off the borders", "bit"),
-    "patch_entropy": ("highest uncertainty of a 10 mm cube", "bit"),
-    "mean_variance": ("variance of the passes in the mask", ""),
-    "mean_expected_entropy": ("mean entropy of single passes in the mask", "bit"),
-    "mean_mutual_information": ("mutual information in the mask", "bit"),
-    "pairwise_dice": ("Dice between passes", ""),
     "empty_share": ("share of passes without a lesion", ""),
-    "iou_disagreement": ("disagreement of passes with the mask (1 − IoU)", ""),
-    "volume_cv": ("spread of the passes' volume", ""),
-    "lesion_uncertainty": ("mean uncertainty of a lesion", ""),
-    "vs_error": ("sum of the error map (VS)", "mm³"),
-    "vs_error_inside": ("sum of the error map in the mask", "mm³"),
-    "tta_pairwise_dice": ("Dice between changed inputs", ""),
-    "tta_vs_uncertainty": ("VS over changed inputs", "mm³ bit"),
-    "ensemble_pairwise_dice": ("Dice between networks", ""),
-    "ensemble_vs_uncertainty": ("VS over networks", "mm³ bit"),
     "largest_edge_mm": ("largest edge of a voxel", "mm"),
     "brain_ml": ("volume of the brain", "ml"),
     "width_mm": ("width of the brain", "mm"),
@@ -578,7 +551,7 @@ def judge(
     truth = {name: value for name, value in scores.items() if name in names}
     scores = {name: value for name, value in scores.items() if name not in names}
     if "lesion" in images:
-        from wmhqc.scores import lesion_dice
+        from wmhqc.metrics import lesion_dice
 
         lesion = np.asanyarray(images["lesion"].dataobj) > 0
         truth |= {"dice_on_scan": lesion_dice(judged, lesion), "true_on_scan_ml": ml * np.count_nonzero(lesion)}
@@ -615,7 +588,10 @@ def _scores(prepared, images: Mapping, networks: Mapping, passes: int, seed: int
         mask = mc.mask
         error = error_map(networks["rec_unet"], flair / 255, mask)
         result = scores.row(prepared, mc, error)
-        result |= scores.from_other_samples(prepared, networks["mc_unet"], networks["ensemble"], seed)
+        tta = uncertainty.summarise(uncertainty.test_time(networks["mc_unet"], prepared.volume, seed=seed))
+        ensemble = uncertainty.summarise(uncertainty.ensemble(networks["ensemble"], prepared.volume, seed=seed))
+        result |= scores.of_samples("tta", tta, prepared.voxel_mm3)
+        result |= scores.of_samples("ensemble", ensemble, prepared.voxel_mm3)
         for name in regression.PAIRS:
             pair = regression.pair(name, mc.mean, flair=flair, uncertainty=mc.entropy, error=error)
             result[f"predicted_dice_{name}"] = regression.predict_dice(networks[f"reg_net_{name}"], pair)
@@ -646,7 +622,7 @@ def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
     """
     from scipy import ndimage
 
-    from wmhqc import scores
+    from wmhqc import metrics, scores
 
     voxel, brain = prepared.voxel_mm3, prepared.brain > 0
     p, inside = mc.mean.astype(np.float64), mask & brain
@@ -658,21 +634,21 @@ def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
         "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
         "mean_entropy": scores.mean_inside(mc.entropy, mask),
         "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
-        "agreement_dice": scores.lesion_dice(mask, mc.mask),
+        "agreement_dice": metrics.lesion_dice(mask, mc.mask),
         "own_volume_ml": scores.volume_ml(mc.mask, voxel),
         "vs_error": scores.voxel_sum(error, voxel),
         "vs_error_inside": scores.voxel_sum(error[mask], voxel),
     }
     if prepared.lesion is not None:
-        result |= scores.truth(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
+        result |= metrics.measure(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
     return {name: float(value) for name, value in result.items()}
 
 
 def _truth_names() -> list[str]:
-    from wmhqc import scores
+    from wmhqc.metrics import measure
 
     some = np.zeros((3, 3, 3))
-    return list(scores.truth(some, some > 0, (1, 1, 1)))
+    return list(measure(some, some > 0, (1, 1, 1)))
 
 
 def scan_features(prepared) -> dict:
@@ -725,9 +701,9 @@ def same_origin(calibration: pd.DataFrame, given: bool, program: str = "") -> pd
 def promised(cases: pd.DataFrame, tau: float = 0.5, risk: float = 0.1, certainty: float = 0.9) -> thresholds.Choice:
     """The threshold on `SCORE` with the promise, from the calibration cases of `same_origin`."""
     if cases.empty:
-        return thresholds.Choice(math.nan, "cannot be promised: no calibration case is a segmentation of the same origin")
+        return thresholds.Choice(math.nan, "cannot be guaranteed: no calibration case is a segmentation of the same origin")
     cases = cases.dropna(subset=["lesion_dice", SCORE])
-    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, 1 - certainty)
+    return thresholds.guaranteed_risk(cases["lesion_dice"], cases[SCORE], tau, risk, level=certainty)
 
 
 def decide(
@@ -850,7 +826,7 @@ def keep_promise(
     for fold, cases in test.groupby("fold"):
         known = thresholds.one_row_a_case(validation, cases["case"])
         low, high = conformal_interval(cases[SCORE], known[SCORE], known["lesion_dice"], certainty)
-        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, 1 - certainty)
+        choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, level=certainty)
         dice = cases["lesion_dice"]
         rows.append(
             cases[["case", "fold", "lesion_dice", SCORE]].assign(

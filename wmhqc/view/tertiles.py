@@ -41,7 +41,7 @@ def burden(
     table : pandas.DataFrame
         One row per case, with the columns of the scores, `dice` and `volume`.
     scores : list of str
-        Names in `wmhqc.scores.CONFIDENCE` (others count as: higher = trust more).
+        Names in `wmhqc.catalogue` (others count as: higher = trust more).
     tau : float, default 0.5
         A case counts as failed if its Dice lies under `tau`.
     dice, volume : str

@@ -9,7 +9,7 @@ import traitlets
 
 from wmhqc import failure, thresholds
 from wmhqc.view.widget import Explorer, module
-from wmhqc.scores import CONFIDENCE
+from wmhqc import catalogue
 
 # What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.
 RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "promise": thresholds.guaranteed_risk}
@@ -64,7 +64,7 @@ def threshold(
         Column of the true Dice (0 to 1).
     confidence : {1, -1} or dict, optional
         +1 if a higher score means more trust, -1 if less. Looked up in
-        `wmhqc.scores.CONFIDENCE` if not given.
+        `wmhqc.catalogue` if not given.
     label : str or dict, optional
         Name of the score on the axis, with its unit; otherwise the column's name.
     baseline : str, optional
@@ -226,7 +226,8 @@ def _curve(dice, confidence) -> dict:
 def _direction(name: str, confidence) -> int:
     """+1 or -1: whether a high value of a score speaks for or against the segmentation."""
     given = confidence.get(name) if isinstance(confidence, dict) else confidence
-    sign = CONFIDENCE.get(name) if given is None else given
+    known = catalogue.scores().get(name)
+    sign = given if given is not None else known and known.sign
     if sign not in (1, -1):
         raise ValueError(
             f"confidence of {name!r} must be +1 (higher = trust more) or -1 (higher = trust less), not {sign!r}"
