@@ -84,8 +84,9 @@ def table(name: str) -> pd.DataFrame:
 
 
 def folds() -> list[int]:
-    """The finished folds; the networks of each are shipped."""
-    return manifest()["folds"]
+    """The folds whose networks are shipped."""
+    there = folder().glob(f"fold_*/mc_unet/{training.WEIGHTS}")
+    return sorted(int(path.parents[1].name.removeprefix("fold_")) for path in there)
 
 
 def network(name: str, fold: int = 0):
@@ -128,10 +129,26 @@ def unseen(cases) -> pd.Series:
     Returns
     -------
     Series of Int64
-        Case -> the fold that tests it; <NA> for a case that is not in the run, which no network has seen.
+        Case -> the fold that tests it, or else one that validates it; <NA> for a case that is not in the run,
+        which no network has seen.
+
+    Raises
+    ------
+    ValueError
+        All networks that are shipped have learnt from a case.
     """
-    fold_of = experiment.test_fold(folder()).astype("Int64")
-    return fold_of.reindex(list(cases))
+    roles = table("folds").set_index("case").reindex(list(cases))
+    found = pd.Series(pd.NA, roles.index, dtype="Int64")
+    for part in ("validation", "test"):
+        for fold in folds():
+            found[roles[f"fold_{fold}"] == part] = fold
+    known = found.index[found.isna() & roles.notna().any(axis=1)]
+    if len(known):
+        raise ValueError(
+            f"all networks of {folder()} have learnt from {len(known)} of the cases ({', '.join(known[:3])} ...), so none "
+            "can judge them; leave them out, or train networks of your own (train=True)"
+        )
+    return found
 
 
 def otherwise(cohort: pd.DataFrame) -> pd.DataFrame:
