@@ -245,13 +245,16 @@ def _train(run, fold, name, build, example, validation, loss, options):
 
 
 def _weights(run, cases):
-    """How often each training case is drawn: real patients together `real_share` of the time."""
     table = pd.read_csv(Path(run) / "cohort.csv").set_index("case").loc[list(cases)]
+    return draw_weights(table, settings(run)["real_share"])
+
+
+def draw_weights(table: pd.DataFrame, real_share: float) -> np.ndarray | None:
+    """How often each training case is drawn: real patients together `real_share` of the time; None: all alike."""
     real = ~table["synthetic"].astype(bool).to_numpy()
     if real.all() or not real.any():
         return None
-    share = settings(run)["real_share"]
-    return np.where(real, share / real.sum(), (1 - share) / (~real).sum())
+    return np.where(real, real_share / real.sum(), (1 - real_share) / (~real).sum())
 
 
 @contextmanager
