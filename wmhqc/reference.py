@@ -175,10 +175,12 @@ def parts(fold: int = 0) -> dict:
 
 
 def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, lineage and networks of all folds.
+    """Copy of a finished run what the package ships: tables, manifest, lineage, networks of all folds, slices of its cases.
 
     Weights are stored as float16, half the size, and loaded as float32.
     """
+    from wmhqc import slices
+
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
@@ -190,6 +192,7 @@ def release(run, out) -> None:
         fold = int(weights.parents[1].name.removeprefix("fold_"))
         _save_half(experiment.network(run, fold, weights.parent.name), target)
         shutil.copyfile(weights.with_name("lineage.json"), target.with_name("lineage.json"))
+    slices.save(*slices.of_run(run), out / slices.NAME)
 
 
 def _save_half(model, path) -> None:
