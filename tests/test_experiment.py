@@ -15,6 +15,7 @@ import yaml
 
 from tiny import SETTINGS as TINY
 from wmhqc import catalogue, evaluation, experiment, preprocess, reference, training
+from wmhqc.release import release
 from wmhqc.sources import synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,7 +198,7 @@ def test_six_cases_more_through_snakemake_end_in_a_refusal(tmp_path):
 
 
 def test_a_release_loads_and_judges(run, tmp_path, monkeypatch):
-    reference.release(run, tmp_path)
+    release(run, tmp_path)
     monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path))
     assert len(reference.cases()) == 8 and len(reference.cases("test")) == 4
     assert reference.network("mc_unet", 1).input_shape == (None, 16, 16, 16, 2)
