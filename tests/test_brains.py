@@ -207,10 +207,10 @@ def test_without_a_folder_of_patients_there_are_none(monkeypatch, tmp_path):
 
 def test_a_real_patients_numbers_are_those_of_its_mask(shared):
     from wmhqc import metrics, preprocess
-    from wmhqc.sources import download
+    from wmhqc.sources import available
 
     masks = slices.load()[1]
-    patients, _ = download.real_patients(ms17=False)
+    patients, _ = available.real_patients(ms17=False)
     row = next(row for row in patients.to_dict("records") if row["case"] in masks)
     found = brains_of_the_book._patient(row, masks[row["case"]])
     prepared = preprocess.prepare_row(row, len(masks[row["case"]]))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort, metrics, preprocess, reference, slices
-from wmhqc.sources import download
+from wmhqc.sources import available
 from wmhqc.view import brains
 
 
@@ -52,7 +52,7 @@ def real() -> list[dict]:
         `slice`, `dice`, `ml`, `true_ml`, `licence`, `citation`.
     """
     masks = slices.load()[1]
-    patients, _ = download.real_patients(ms17=False)
+    patients, _ = available.real_patients(ms17=False)
     rows = [row for row in patients.to_dict("records") if row["case"] in masks and row["lesion"]]
     return [_patient(row, masks[row["case"]]) for row in rows]
 
