@@ -23,7 +23,7 @@ FILES = (
 
 
 def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, lineage, networks of all folds, slices of its cases.
+    """Copy what the package ships of a finished run: tables, manifest, lineage, networks of all folds, slices.
 
     Weights are stored as float16, half the size, and loaded as float32.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wmhqc import preprocess
-from wmhqc.screen import judge
+from wmhqc.assess import mask_row
 
 
 def test_scores_of_a_given_mask(scan):
