@@ -291,7 +291,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     t1, flair, soft = (_slabs(v, thin) for v in (t1, flair, soft))
     brain = _slabs(tissue.brain.astype(np.float32), thin) > 0.5
 
-    noise = rng.uniform([0.02, 0.006], [0.06, 0.025]) * (3 if fault == "noise" else 1)
+    noise = rng.uniform([0.02, 0.006], [0.06, 0.025]) * (2 if fault == "noise" else 1)
     ghost = rng.uniform(0.05, 0.12) if fault == "motion" else 0.0
     flair = _scan(rng, flair, brain, size, noise[0], ghost)
     t1 = _scan(rng, t1, brain, size, noise[1], ghost / 2)
