@@ -3,6 +3,8 @@
 # SET=smoke|cpu|gpu|paper chooses the parameters of `make book` (workflow/parameters.yml)
 
 SET ?= cpu
+# the address of the repository, https://github.com/..., for the book's buttons; the publishing workflow gives it
+REPOSITORY ?=
 PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v -c '' 2>/dev/null && echo python$$v && break; done)
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 SNAKEMAKE = snakemake --cores $(CORES) --quiet host --rerun-incomplete
@@ -19,7 +21,7 @@ help:
 	@sed -n '1,3s/^# //p' Makefile
 
 book: setup
-	$(SNAKEMAKE) --config set=$(SET)
+	$(SNAKEMAKE) --config set=$(SET) repository=$(REPOSITORY)
 	@echo "The book: $(CURDIR)/_build/$(SET)/site/_build/html/index.html"
 
 test: setup

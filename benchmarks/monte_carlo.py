@@ -30,7 +30,7 @@ def summarise(passes):
 def predict(size, passes):
     from wmhqc import networks
 
-    model, x = networks.mc_unet(size, form="plain"), volume(size)[None]
+    model, x = networks.mc_unet(size, fused=False), volume(size)[None]
     model.compile(jit_compile=False)
     return lambda: summarise([model.predict(x, verbose=0)[0, ..., 1] for _ in range(passes)])
 
@@ -38,7 +38,7 @@ def predict(size, passes):
 def loop(size, passes):
     from wmhqc import networks
 
-    model, x = networks.mc_unet(size, form="plain"), volume(size)[None]
+    model, x = networks.mc_unet(size, fused=False), volume(size)[None]
     model.compile(jit_compile=False)
     return lambda: summarise([model.predict_on_batch(x)[0, ..., 1] for _ in range(passes)])
 

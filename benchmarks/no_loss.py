@@ -29,7 +29,7 @@ def compare(cases: int = 3, seeds: int = 3, passes: int = 20) -> pd.DataFrame:
     for row in test.iloc[[len(test) * (i + 1) // (cases + 1) for i in range(cases)]].itertuples():
         made = synthetic.make_case(row.case, row.site)
         prepared.append(preprocess.prepare(row.case, made.t1, made.flair, made.lesion, made.brainmask, size))
-    fast, plain = reference.network("mc_unet"), networks.mc_unet(size, form="plain")
+    fast, plain = reference.network("mc_unet"), networks.mc_unet(size, fused=False)
     networks.copy_weights(fast, plain)
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = networks.mc_unet(size)

@@ -72,7 +72,7 @@ def machine() -> dict:
         "processor": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "peak_gmac_per_s": [round(peak(), 1) for _ in range(3)],
-        "gmac": {str(size): round(sum(networks.multiplications(networks.mc_unet(size, form="plain")).values()) / 1e9, 2) for size in (32, 64, 96, 128)},
+        "gmac": {str(size): round(sum(networks.multiplications(networks.mc_unet(size, fused=False)).values()) / 1e9, 2) for size in (32, 64, 96, 128)},
         "versions": versions,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),

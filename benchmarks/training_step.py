@@ -24,7 +24,7 @@ def keras_steps(form, size, steps):
 
     from wmhqc import losses, networks, training
 
-    model, (volume, mask) = networks.mc_unet(size, form=form), example(size)
+    model, (volume, mask) = networks.mc_unet(size, fused=form == "fast"), example(size)
     model.compile(keras.optimizers.Adam(1e-3), losses.two_class_dice_loss, jit_compile=training.jit())
     return lambda: [model.train_on_batch(volume, mask) for _ in range(steps)]
 

@@ -30,13 +30,13 @@ def profile(size: int = 128, passes: int = 5) -> pd.DataFrame:
     from wmhqc import networks, uncertainty
 
     volume = np.random.default_rng(0).uniform(0, 255, (size, size, size, 2)).astype("float32")
-    beginning, rest = uncertainty._split(networks.mc_unet(size))
-    fixed = beginning.predict_on_batch(volume[None])
-    rest.predict_on_batch(fixed)
+    deterministic, stochastic = uncertainty._split_at_dropout(networks.mc_unet(size))
+    fixed = deterministic.predict_on_batch(volume[None])
+    stochastic.predict_on_batch(fixed)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         for _ in range(passes):
-            rest.predict_on_batch(fixed)
+            stochastic.predict_on_batch(fixed)
         tf.profiler.experimental.stop()
         space = xplane_pb2.XSpace()
         space.ParseFromString(next(Path(folder).rglob("*.xplane.pb")).read_bytes())

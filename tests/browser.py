@@ -25,11 +25,18 @@ def find_browser() -> str:
     tried = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        tried += [[*sudo, "apt-get", "update"], [*sudo, "apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
+        tried += [
+            [*sudo, "apt-get", "update"],
+            [*sudo, "apt-get", "install", "-y", "--no-install-recommends", "chromium"],
+        ]
     for command in tried:
         try:
             subprocess.run(
-                command, check=False, capture_output=True, timeout=600, stdin=subprocess.DEVNULL,
+                command,
+                check=False,
+                capture_output=True,
+                timeout=600,
+                stdin=subprocess.DEVNULL,
                 env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             )
         except (OSError, subprocess.TimeoutExpired):

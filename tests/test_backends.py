@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from wmhqc import losses, networks, training, uncertainty
+from wmhqc import layers, losses, networks, training, uncertainty
 
 folder, size = Path(sys.argv[1]), 16
 keras.utils.set_random_seed(0)
@@ -39,7 +39,7 @@ for name, (x, y, loss) in work.items():
         found["repeats"] = np.abs(twice[0] - twice[1]).max()
         found["differs"] = np.abs(twice[0] - uncertainty.monte_carlo(model, x[0], 3, seed=2).mean).max()
         for layer in model.layers:
-            if isinstance(layer, networks.MonteCarloDropout):
+            if isinstance(layer, layers.MonteCarloDropout):
                 layer.rate = 0.0  # random numbers are the backend's own
     found[name] = np.asarray(model(x))
     found[f"{name} loss"] = np.asarray(loss(y, model(x))).mean()

@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import wmhqc
-from wmhqc.screen import cli, qc
+from wmhqc import reference
+from wmhqc.features import FEATURES
+from wmhqc.files import sha256
+from wmhqc.screen import batch, calibration, cli, judge, records
+from wmhqc.screen.labels import SCORE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,32 +53,28 @@ def judged(tmp_path, monkeypatch):
     folder = tmp_path / "reference"
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")
-    reference = types.ModuleType("wmhqc.reference")
-    reference.folder = lambda: folder
-    monkeypatch.setitem(sys.modules, "wmhqc.reference", reference)
-    monkeypatch.setattr(wmhqc, "reference", reference, raising=False)
+    monkeypatch.setattr(reference, "folder", lambda: folder)
     rng = np.random.default_rng(0)
     dice = rng.uniform(0.2, 0.95, 60)
-    table = pd.DataFrame({"case": [f"c{i}" for i in range(60)], qc.SCORE: dice, "lesion_dice": dice})
-    table = table.assign(**{name: 100 + 500 * rng.standard_normal(60) for name in qc.FEATURES})
-    monkeypatch.setattr(qc, "reference_cases", lambda: table)
-    monkeypatch.setattr(
-        qc, "load_networks", lambda: {"mc_unet": types.SimpleNamespace(input_shape=(None, 32, 32, 32, 2))}
-    )
-    monkeypatch.setattr(cli, "_networks", qc.load_networks)
-    cli._calibration.cache_clear()
+    table = pd.DataFrame({"case": [f"c{i}" for i in range(60)], SCORE: dice, "lesion_dice": dice})
+    table = table.assign(**{name: 100 + 500 * rng.standard_normal(60) for name in FEATURES})
+    monkeypatch.setattr(calibration, "reference_cases", lambda: table)
+    network = types.SimpleNamespace(input_shape=(None, 32, 32, 32, 2))
+    monkeypatch.setattr(batch, "_networks", lambda: {"mc_unet": network})
+    batch._calibration.cache_clear()
     seen = []
 
-    def scores(prepared, images, networks, passes, seed):
+    def assess(prepared, networks, mask, passes, seed):
         from wmhqc.uncertainty import summarise
 
         seen.append(prepared.case)
         mc = summarise([np.where(prepared.volume[..., 1] > 200, 0.9, 0)])
         error = np.zeros(mc.mean.shape, np.float32)
-        mask = mc.mask if "segmentation" not in images else np.roll(mc.mask, 1, 0)
-        return mc, error, qc.mask_scores(prepared, mask, mc, error) | {qc.SCORE: 0.9}
+        judged = mc.mask if mask is None else np.roll(mc.mask, 1, 0)
+        maps = {"prediction": mc.mean, "uncertainty": mc.entropy, "error": error}
+        return maps, judge.mask_scores(prepared, judged, mc, error) | {SCORE: 0.9}
 
-    monkeypatch.setattr(qc, "_scores", scores)
+    monkeypatch.setattr(judge, "assess", assess)
     return seen
 
 
@@ -96,7 +95,7 @@ def one(scans, case="sub-a", **changes):
 
 def test_help_and_import_are_light():
     code = (
-        "import sys; from wmhqc import cli\n"
+        "import sys; from wmhqc.screen import cli\n"
         "for words in (['--help'], ['qc', '--help'], ['--version']):\n"
         "    try: cli.main(words)\n"
         "    except SystemExit as done: assert done.code == 0\n"
@@ -141,7 +140,7 @@ def test_a_brain_is_extracted_only_where_a_mask_is_missing(scans, judged, tmp_pa
     assert cli.main([*command, "--cases", "sub-a"]) == 0
 
 
-@pytest.mark.parametrize("words", [["--risk", "0"], ["--certainty", "1"], ["--jobs", "0"], ["--passes", "x"]])
+@pytest.mark.parametrize("words", [["--risk", "0"], ["--confidence-level", "1"], ["--jobs", "0"], ["--passes", "x"]])
 def test_bad_numbers_are_refused(words):
     with pytest.raises(SystemExit) as refused:
         cli.main(["qc", "scans", "--out", "o", *words])
@@ -178,9 +177,9 @@ def test_one_scan(scans, judged, tmp_path, capsys):
     out = tmp_path / "out"
     lesion = str(scans / "sub-a" / "sub-a_lesion.nii.gz")
     assert cli.main([*one(scans, lesion=lesion), "--out", str(out)]) == 0
-    assert "sub-a: accept (promise applies), predicted Dice 0.90 [" in capsys.readouterr().out
+    assert "sub-a: accept (guarantee applies), predicted Dice 0.90 [" in capsys.readouterr().out
     anat = "sub-a/anat/sub-a_"
-    maps = {f"{anat}{ending}.nii.gz" for ending in cli.MAPS.values()}
+    maps = {f"{anat}{ending}.nii.gz" for ending in records.MAPS.values()}
     assert set(files(out)) == {"dataset_description.json", "sub-a.html", f"{anat}qc.json"} | maps
     scan = nib.load(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
     for name in maps:
@@ -188,7 +187,7 @@ def test_one_scan(scans, judged, tmp_path, capsys):
         assert image.shape == scan.shape and np.array_equal(image.affine, scan.affine)
     record = json.loads((out / f"{anat}qc.json").read_text())
     assert record["verdict"] == "accept" and record["truth"]["dice_on_scan"] > 0.7
-    assert record["inputs"]["flair"]["sha256"] == qc.sha256(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
+    assert record["inputs"]["flair"]["sha256"] == sha256(scans / "sub-a" / "sub-a_FLAIR.nii.gz")
     assert set(record["files"].values()) == maps
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "wmhqc"
@@ -229,20 +228,20 @@ def test_goes_on_where_it_was(scans, judged, tmp_path, capsys):
 
 
 def test_a_case_that_breaks_does_not_stop_the_others(scans, judged, tmp_path, monkeypatch, capsys):
-    right = qc.judge
+    right = judge.judge
 
-    def judge(row, *arguments, **options):
+    def breaks(row, *arguments, **options):
         if row["case"] == "sub-b":
             raise MemoryError("too large")
         return right(row, *arguments, **options)
 
-    monkeypatch.setattr(qc, "judge", judge)
+    monkeypatch.setattr(judge, "judge", breaks)
     assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 3
     assert "sub-b: not judged: MemoryError: too large" in capsys.readouterr().out
     assert judged == ["sub-a", "sub-c"]
     table = pd.read_csv(tmp_path / "out" / "group.tsv", sep="\t").set_index("case")
     assert table.loc["sub-b", "verdict"] == "not judged" and "too large" in table.loc["sub-b", "reasons"]
-    monkeypatch.setattr(qc, "judge", right)
+    monkeypatch.setattr(judge, "judge", right)
     assert cli.main(["qc", str(scans), "--out", str(tmp_path / "out")]) == 0 and judged[2:] == ["sub-b"]
 
 
@@ -287,7 +286,7 @@ def test_a_killed_process_ends_the_run_and_says_so(monkeypatch):
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.setenv(name, "")
     with pytest.raises(MemoryError, match="goes on where it was, better with fewer --jobs"):
-        list(cli._each(die, [{"case": name} for name in "abcd"], 2))
+        list(batch.each(die, [{"case": name} for name in "abcd"], 2))
 
 
 def die(row):
@@ -380,7 +379,7 @@ def test_names_from_outside_make_no_paths(scans, judged, tmp_path):
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..", "a/../../b", "-", "\x00", "C:\\evil", ".hidden"])
 def test_a_case_name_stays_a_name(name):
-    made = cli.case_name(name)
+    made = records.case_name(name)
     assert made and "/" not in made and "\\" not in made and not made.startswith((".", "-"))
 
 
@@ -415,7 +414,7 @@ def test_processes_share_the_work(monkeypatch):
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    done = dict(cli._each(shout, [{"case": name} for name in "abcd"], 2, 5))
+    done = dict(batch.each(shout, [{"case": name} for name in "abcd"], 2, 5))
     assert set(done) == set("abcd")
     assert all(done[name].split()[0] == name and done[name].endswith("4 (5,)") for name in done)
     assert str(os.getpid()) not in {text.split()[1] for text in done.values()}
@@ -473,4 +472,4 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
     # The workflow keeps its notes in the folder of results, which is not refused for that.
     assert (out / ".batches").is_dir()
     (out / "group.tsv").unlink(), (out / "group.html").unlink()
-    assert cli.output_folder(out) == out
+    assert records.output_folder(out) == out

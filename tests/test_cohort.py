@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from toy import AFFINE, SHAPE, case, problems, scan, write
 
-from wmhqc import cohort, images
+from wmhqc import checks, cohort, images
 from wmhqc.sources import layouts
 
 # ---------------------------------------------------------------- tables
@@ -123,7 +123,7 @@ BAD_CASES = {
     "brain mask shape": (dict(brainmask=TOY["brainmask"][:, :-1]), "brain mask is not on the grid"),
     "mask shape": (dict(lesion=TOY["lesion"][:, :, :-1]), "lesion mask is not on the grid"),
     "empty brain": (dict(brainmask=np.zeros(SHAPE, np.uint8)), "no voxel of the brain mask"),
-    "no brain": (dict(FLAIR=-1 - TOY["T1w"], brainmask=None), "no voxel of the FLAIR is above 0"),
+    "no brain": (dict(FLAIR=-1 - TOY["T1w"], brainmask=None), "no voxel of the FLAIR .and T1. is above 0"),
     "empty mask": (dict(lesion=np.zeros(SHAPE, np.uint8)), "lesion mask is empty"),
     "probabilities": (
         dict(lesion=TOY["lesion"] * np.float32(0.5) + TOY["brainmask"] * np.float32(0.1)),
@@ -172,6 +172,22 @@ def test_missing_files_and_a_readable_report(tmp_path):
 
 def test_cases_without_masks_are_good(tmp_path):
     assert problems(layouts.from_folder(case(tmp_path, lesion=None, brainmask=None))) == []
+
+
+def test_a_cohort_says_which_scans_do_not_say_how_they_lie(tmp_path):
+    folder = case(case(tmp_path, "sub-a", 1), "sub-b", 2)
+    for path in (folder / "sub-b").iterdir():
+        image = nib.load(path)
+        image.set_sform(None, 0)
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
+    with pytest.warns(UserWarning, match=r"left and right are a guess: sub-b \(1 of 2 cases\)"):
+        assert problems(layouts.from_folder(folder)) == []
+
+
+def test_union_without_a_second_mask(tmp_path):
+    row = {"lesion": str(write(scan()["lesion"], tmp_path / "1.nii")), "lesion_rule": "union"}
+    with pytest.raises(ValueError, match="needs a second mask, in the column lesion2"):
+        cohort.load_lesion(row)
 
 
 def test_affines(tmp_path):
@@ -235,7 +251,7 @@ def judge(read, mask):
     flair = read["flair"]
     lesion = mask if hasattr(mask, "affine") else nib.Nifti1Image(np.ascontiguousarray(mask), flair.affine)
     brain = np.asanyarray(read["brainmask"].dataobj) > 0
-    return cohort.lesion_problems(lesion, flair, np.asanyarray(flair.dataobj), brain)
+    return checks.lesion_problems(lesion, flair, np.asanyarray(flair.dataobj), brain)
 
 
 def test_no_real_patient_is_accused(real):
@@ -243,7 +259,7 @@ def test_no_real_patient_is_accused(real):
     for name, (read, found) in real.items():
         assert found == [], name
         arrays = [np.asanyarray(read[key].dataobj) for key in ("lesion", "flair", "brainmask")]
-        assert images.contrast(arrays[0] > 0, arrays[1], arrays[2] > 0, read["flair"].affine) > 0.9, name
+        assert checks.contrast(arrays[0] > 0, arrays[1], arrays[2] > 0, read["flair"].affine) > 0.9, name
 
 
 def test_real_defects_are_caught(real, shared):
@@ -273,7 +289,7 @@ def test_mirrored_shifted_and_swapped_masks_of_real_patients_are_caught(real, na
         pytest.skip(f"{name} is not there")
     read = real[name][0]
     mask = np.asanyarray(read["lesion"].dataobj)
-    for axes in cohort.FLIPS if name != "sub-ms17p07" else [(0,)]:
+    for axes in checks.FLIPS if name != "sub-ms17p07" else [(0,)]:
         assert judge(read, np.flip(mask, axes)), axes
     for axis, voxels in itertools.product((0, 1), (10, -10)):
         assert judge(read, np.roll(mask, voxels, axis)), (axis, voxels)

@@ -1,6 +1,9 @@
 """Opening an image, grids, and how much brighter a mask is than its surroundings."""
 
 import gzip
+import os
+import socket
+import tracemalloc
 import warnings
 
 import nibabel as nib
@@ -113,23 +116,107 @@ def test_resample_to(tmp_path):
         images.resample_to(turned, mask, order=2)
 
 
-def test_contrast_known_values():
-    mask = np.zeros((20, 20, 20), bool)
-    mask[8:12, 8:12, 8:12] = True
-    brain = np.ones_like(mask)
-    flat = np.random.default_rng(0).normal(size=mask.shape)
-    assert images.contrast(mask, flat + 100 * mask, brain, np.eye(4)) == 1
-    assert images.contrast(mask, flat - 100 * mask, brain, np.eye(4)) == 0
-    assert images.contrast(mask, flat, brain, np.eye(4)) == pytest.approx(0.5, abs=0.15)
-    assert images.contrast(mask, np.ones_like(flat), brain, np.eye(4)) == 0.5
-    assert np.isnan(images.contrast(np.zeros_like(mask), flat, brain, np.eye(4)))
-    assert np.isnan(images.contrast(mask, flat, mask, np.eye(4)))  # nothing around it
+# ---------------------------------------------------------------- what a header says, and what is there
 
 
-@settings(max_examples=15, deadline=None)
-@given(factor=st.floats(0.01, 100), offset=st.floats(-50, 50))
-def test_contrast_does_not_depend_on_the_scale(factor, offset):
-    brain, lesion, flair = TOY["brainmask"] > 0, TOY["lesion"] > 0, TOY["FLAIR"].astype(float)
-    assert images.contrast(lesion, factor * flair + offset, brain, AFFINE) == pytest.approx(
-        images.contrast(lesion, flair, brain, AFFINE), abs=1e-9
+def header(shape=(4, 4, 4), dtype=np.uint8, **fields):
+    """Bytes of a NIfTI header, and 4 bytes that say that no notes follow."""
+    made = nib.Nifti1Header()
+    made.set_data_dtype(dtype)
+    made["dim"][: len(shape) + 1] = (len(shape), *shape)
+    made["pixdim"][:5] = 1
+    made["magic"], made["vox_offset"], made["sform_code"] = b"n+1", 352, 1
+    made["srow_x"], made["srow_y"], made["srow_z"] = np.eye(4)[:3]
+    for field, value in fields.items():
+        made[field] = value
+    return made.binaryblock + bytes(4)
+
+
+HUGE = {
+    "1200 voxels an edge": (header((1200, 1200, 1200), np.float32), "more than any scan"),
+    "32767 voxels an edge": (header((32767, 32767, 32767)), "more than any scan"),
+    "500 voxels an edge": (header((500, 500, 500)), "truncated"),
+    "gzip bomb": (header() + bytes(2**26), "holds much more than the 416 bytes"),
+    "far offset": (header(vox_offset=2e9), "begin at byte 2000000000"),
+    "series": (header((200, 200, 200, 900), np.float64), "one 3-D image"),
+}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kind", HUGE)
+def test_memory_is_bounded_by_what_a_file_holds(tmp_path, kind, packed):
+    content, message = HUGE[kind]
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=message) as error:
+        images.load_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(path) in str(error.value) and peak < 2**26 + 2**24
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_do_not_begin_within_the_header(tmp_path, name):
+    """nibabel takes a vox_offset of 0 for what it says, and reads the header as voxels."""
+    content = header(vox_offset=0) + bytes(range(64))
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(ValueError, match="begin at byte 0, which cannot be"):
+        images.load_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64, np.int16, np.uint8])
+@pytest.mark.parametrize("top, big", [(100, False), (2**40, True)])
+def test_types(tmp_path, dtype, top, big):
+    """numpy's default integer is common, and few programs read it: int32 where it fits, else float32."""
+    if big and np.dtype(dtype).itemsize < 8:
+        return
+    array = (np.arange(60).reshape(3, 4, 5) % 7 * (top // 6)).astype(np.float64).astype(dtype)
+    content = header((3, 4, 5), dtype) + array.tobytes(order="F")
+    (tmp_path / "a.nii").write_bytes(content)
+    image = images.load_image(tmp_path / "a.nii")
+    voxels = np.asanyarray(image.dataobj)
+    expected = {"int64": "int32", "uint64": "int32", "float64": "float32"}.get(
+        np.dtype(dtype).name, np.dtype(dtype).name
     )
+    assert voxels.dtype == ("float32" if big else expected)
+    np.testing.assert_allclose(voxels, array.astype(float), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["srow_x", "srow_z"])
+def test_affines_that_are_no_numbers(tmp_path, field, value):
+    for row in ([value, 0, 0, 0], [1, 0, 0, value]):
+        (tmp_path / "a.nii").write_bytes(header(**{field: row}) + bytes(64))
+        with pytest.raises(ValueError, match="NaN or infinity in its affine"):
+            images.load_image(tmp_path / "a.nii")
+
+
+def test_names_in_capitals(tmp_path):
+    (tmp_path / "A.NII.GZ").write_bytes(gzip.compress(header() + bytes(range(64))))
+    assert images.load_image(tmp_path / "A.NII.GZ").shape == (4, 4, 4)
+
+
+def test_an_image_that_does_not_say_how_it_lies(tmp_path):
+    for code, placed in ((0, False), (1, True)):
+        (tmp_path / "a.nii").write_bytes(header(sform_code=code) + bytes(range(64)))
+        image = images.load_image(tmp_path / "a.nii")
+        assert images.is_placed(image) == placed
+        np.testing.assert_array_equal(image.affine, nib.load(tmp_path / "a.nii").affine)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "link to itself", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.nii"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    with pytest.raises(FileNotFoundError, match="is not a file"):
+        images.load_image(path)

@@ -1,5 +1,8 @@
 """The readers of the plain folder and of the four databases."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from toy import SHAPE, problems, touch, write
@@ -118,3 +121,61 @@ def test_ms17_public_mirror(shared):
     assert table["patient"].tolist() == ["07", "19"]
     for column in ("t1", "flair", "lesion"):
         assert images.load_image(table[column][0]).shape == (182, 218, 182)
+
+
+# ---------------------------------------------------------------- nothing is left out or exchanged silently
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "sub-1/sub-1_FLAIR.nii.gz", "sub-2/sub-2_FLAIR.nii.gz")
+    scandir = os.scandir
+
+    def refuse(path):  # the owner of the machine may read everything
+        if str(path).endswith("sub-2"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="cannot read the folder .*sub-2: Permission denied"):
+        layouts.from_folder(tmp_path)
+
+
+def test_linked_folders_and_capitals(tmp_path):
+    touch(
+        tmp_path, "elsewhere/sub-2/sub-2_FLAIR.NII.GZ", "elsewhere/sub-2/sub-2_T1w.NII", "scans/sub-1/sub-1_FLAIR.nii"
+    )
+    (tmp_path / "scans/sub-2").symlink_to(tmp_path / "elsewhere/sub-2")
+    (tmp_path / "scans/again").symlink_to(tmp_path / "scans/sub-1")
+    (tmp_path / "scans/sub-1/up").symlink_to(tmp_path / "scans")
+    table = layouts.from_folder(tmp_path / "scans").set_index("case")
+    assert table.index.tolist() == ["sub-1", "sub-2"]
+    assert table.loc["sub-1", "flair"] == str(tmp_path / "scans/sub-1/sub-1_FLAIR.nii")
+    assert table.loc["sub-2", "t1"].endswith("sub-2_T1w.NII")
+
+
+@pytest.mark.parametrize(
+    "reader, first, second",
+    [
+        (layouts.from_folder, "derivatives/x/sub-1/sub-1_FLAIR.nii.gz", "sub-1/sub-1_FLAIR.nii.gz"),
+        (layouts.from_folder, "flair/sub-1_FLAIR.nii.gz", "t1/sub-1_T1w.nii.gz"),
+        (
+            layouts.read_ms16,
+            *(f"{part}/Center_01/Patient_01/Preprocessed_Data/FLAIR_preprocessed.nii.gz" for part in "ab"),
+        ),
+        (layouts.read_miccai17, *(f"{part}/Utrecht/0/pre/FLAIR.nii.gz" for part in "ab")),
+        (layouts.read_ms15, *(f"{part}/training01_01_flair_pp.nii" for part in "ab")),
+        (layouts.read_ms17, *(f"{part}/patient01/patient01_FLAIR.nii.gz" for part in "ab")),
+    ],
+)
+def test_one_case_in_two_folders(tmp_path, reader, first, second):
+    """In MS16, training and test part have patients of the same number."""
+    touch(tmp_path, first, second)
+    with pytest.raises(ValueError, match="is there twice") as error:
+        reader(tmp_path)
+    assert str(tmp_path / first) in str(error.value) and str(tmp_path / second) in str(error.value)
+
+
+def test_one_image_in_two_forms(tmp_path):
+    touch(tmp_path, "sub-1_FLAIR.nii.gz", "sub-1_T1w.nii.gz", "sub-1_T1w.nii")
+    with pytest.raises(ValueError, match="sub-1_T1w.nii are both there"):
+        layouts.from_folder(tmp_path)

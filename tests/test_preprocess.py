@@ -157,6 +157,24 @@ def test_load_refuses_what_is_not_a_prepared_case(tmp_path):
         preprocess.load(broken)
 
 
+def test_damaged_prepared_cases_are_named(tmp_path):
+    """Bytes changed at random: the same case, or an error that names the file."""
+    whole, broken = tmp_path / "whole.npz", tmp_path / "broken.npz"
+    t1, flair, lesion, brain = phantom()
+    preprocess.save(preprocess.prepare("sub-a", t1, flair, lesion, brain, 16), whole)
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(60):
+        content = np.frombuffer(whole.read_bytes(), np.uint8).copy()
+        content[rng.integers(0, content.size, 8)] = rng.integers(0, 256, 8)
+        broken.write_bytes(content.tobytes())
+        try:
+            assert preprocess.load(broken).case == "sub-a"
+        except ValueError as error:
+            assert str(broken) in str(error)
+            refused += 1
+    assert refused > 20
+
+
 def edited(image, edit):
     array = image.get_fdata().astype(np.float32)
     array = edit(array)

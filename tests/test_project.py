@@ -1,7 +1,7 @@
 """The parts of the repository agree with each other: dependencies, chapters, parameters, documents, wheel."""
 
 import ast
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -20,24 +20,19 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import execute
+import repository
+import twins
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = ("3.11", "3.12", "3.13")
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
-AFTER = ast.literal_eval(re.search(r"^AFTER = (\{.*?^\})", (ROOT / "workflow" / "Snakefile").read_text(), re.M | re.S)[1])
+AFTER = ast.literal_eval(
+    re.search(r"^AFTER = (\{.*?^\})", (ROOT / "workflow" / "Snakefile").read_text(), re.M | re.S)[1]
+)
 TOC = [entry["file"] for entry in yaml.safe_load((ROOT / "_toc.yml").read_text())["chapters"]]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "wmhqc/data/README.md")
-
-
-def load(name):
-    """A script of workflow/ as module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "workflow" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-twins = load("twins")
 CHAPTERS = [page.stem for page in twins.chapters()]
 
 
@@ -67,7 +62,11 @@ def test_conda_environment_is_in_step():
     conda = {line.split(" ", 1)[0]: SpecifierSet(line.partition(" ")[2]) for line in conda}
     bounds = {canonicalize_name(r.name): r.specifier for r in direct()}
     bounds |= {r.name: r.specifier for r in map(Requirement, PROJECT["build-system"]["requires"])}
-    bounds |= {"python": SpecifierSet(PROJECT["project"]["requires-python"]), "pip": SpecifierSet(), "make": SpecifierSet()}
+    bounds |= {
+        "python": SpecifierSet(PROJECT["project"]["requires-python"]),
+        "pip": SpecifierSet(),
+        "make": SpecifierSet(),
+    }
     assert conda == {name: bounds[name] for name in conda} and {"python", "pip"} <= set(conda)
     # All that conda does not bring, pip does, as pyproject.toml says.
     extras = ",".join(PROJECT["project"]["optional-dependencies"])
@@ -85,7 +84,11 @@ def test_lock_has_hashes_and_names_no_index():
     for pin, hashes in pins():
         assert hashes >= 1, pin
         assert [part.operator for part in pin.specifier] == ["=="] and pin.url is None, pin
-    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b|https?://(?!docs\.astral)", read("requirements.lock"), re.M)
+    assert not re.search(
+        r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b|https?://(?!docs\.astral)",
+        read("requirements.lock"),
+        re.M,
+    )
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -111,7 +114,9 @@ def test_every_page_is_in_the_table_of_contents_and_every_chapter_in_the_workflo
     assert set(AFTER) == set(CHAPTERS)
     order = ["index", *(Path(page).stem for page in TOC)]
     for chapter, before in AFTER.items():
-        assert all(order.index(name) < order.index(chapter) for name in before), f"{chapter} stands before what it reads"
+        assert all(order.index(name) < order.index(chapter) for name in before), (
+            f"{chapter} stands before what it reads"
+        )
 
 
 def earlier(chapter):
@@ -122,20 +127,29 @@ def earlier(chapter):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_waits_for_what_it_reads(chapter):
     reads = set(re.findall(r"""runs\.(?:need|read_cases)\(run, "(\w+)\"""", read(f"book/{chapter}.md")))
-    assert reads <= earlier(chapter), f"{chapter} reads {reads}, AFTER in the Snakefile makes it wait for {earlier(chapter)}"
+    assert reads <= earlier(chapter), (
+        f"{chapter} reads {reads}, AFTER in the Snakefile makes it wait for {earlier(chapter)}"
+    )
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_notebook_is_the_chapter_without_outputs(chapter):
     path = ROOT / "book" / f"{chapter}.ipynb"
-    assert path.exists() and path.read_text(encoding="utf-8") == twins.twin(ROOT / "book" / f"{chapter}.md"), "run `make notebooks`"
+    assert path.exists() and path.read_text(encoding="utf-8") == twins.twin(ROOT / "book" / f"{chapter}.md"), (
+        "run `make notebooks`"
+    )
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code and all(cell.outputs == [] and cell.execution_count is None for cell in code)
     assert "widgets" not in notebook.metadata
-    # In Colab the first cell that needs the package installs it.
-    assert "import wmhqc\nexcept ImportError" in code[0].source and "%pip install" in code[0].source
+    # The first cell says what to install; the publishing workflow lets it install.
+    assert f"import wmhqc\nexcept ImportError:\n{repository.MISSING}\n" in code[0].source
+    published = nbformat.reads(
+        twins.twin(ROOT / "book" / f"{chapter}.md", "https://github.com/some/fork"), as_version=4
+    )
+    first = next(cell for cell in published.cells if cell.cell_type == "code")
+    assert "except ImportError:\n    %pip install --quiet git+https://github.com/some/fork\n" in first.source
 
 
 def test_there_are_no_other_notebooks():
@@ -178,18 +192,16 @@ def test_sets_and_chapters_agree(chapter):
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch):
+def typo(tmp_path, monkeypatch):
     """workflow/execute.py in a folder of its own, with one set that has a misspelt parameter."""
-    module = load("execute")
     (tmp_path / "book").mkdir()
     (tmp_path / "workflow").mkdir()
     shutil.copy(ROOT / "book" / "data.md", tmp_path / "book")
     (tmp_path / "workflow" / "parameters.yml").write_text("typo:\n  data: {cases: 5, szie: 32}\n")
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    return module
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
 
 
-def test_an_unknown_parameter_is_refused_before_anything_runs(execute, tmp_path):
+def test_an_unknown_parameter_is_refused_before_anything_runs(typo, tmp_path):
     with pytest.raises(SystemExit) as refused:
         execute.execute("typo", "data", tmp_path / "out" / "data.ipynb", [])
     text = str(refused.value)
@@ -197,7 +209,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(execute, tmp_path)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out" / "data.ipynb").exists()
 
 
-def test_an_unknown_set_is_refused(execute, tmp_path):
+def test_an_unknown_set_is_refused(typo, tmp_path):
     with pytest.raises(SystemExit, match="no parameter set 'hgue'; there are typo"):
         execute.execute("hgue", "data", tmp_path / "out" / "data.ipynb", [])
 
@@ -205,18 +217,60 @@ def test_an_unknown_set_is_refused(execute, tmp_path):
 def test_tidy_leaves_what_a_reader_needs():
     """The injected parameters are hidden, TensorFlow's greeting and widget states go, warnings stay."""
     new = nbformat.v4
-    greeting = "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:17.2 1 port.cc:153] oneDNN\n"
+    greeting = (
+        "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:17.2 1 port.cc:153] oneDNN\n"
+    )
     retraced = "cases:  0%|   | 0/2WARNING:tensorflow:5 out of the last 10 calls to <f> triggered retracing.\n"
     cells = [
         new.new_code_cell("size = 32", metadata={"tags": ["injected-parameters"]}),
         new.new_code_cell("import keras", outputs=[new.new_output("stream", name="stderr", text=greeting)]),
-        new.new_code_cell("f()", outputs=[new.new_output("stream", name="stderr", text=greeting + "UserWarning: look\n"),
-                                          new.new_output("stream", name="stdout", text=retraced + "I0000 is my text\n")]),
-    ]  # fmt: skip
-    notebook = load("execute").tidy(new.new_notebook(cells=cells, metadata={"widgets": {"state": {}}}))
+        new.new_code_cell(
+            "f()",
+            outputs=[
+                new.new_output("stream", name="stderr", text=greeting + "UserWarning: look\n"),
+                new.new_output("stream", name="stdout", text=retraced + "I0000 is my text\n"),
+            ],
+        ),
+    ]
+    notebook = execute.tidy(new.new_notebook(cells=cells, metadata={"widgets": {"state": {}}}))
     assert "remove-cell" in notebook.cells[0].metadata["tags"] and "widgets" not in notebook.metadata
     assert notebook.cells[1].outputs == []
     assert [output.text for output in notebook.cells[2].outputs] == ["UserWarning: look\n", "I0000 is my text\n"]
+
+
+def test_a_page_names_no_folder_of_the_machine_that_made_it():
+    """Paths begin at the project; base64 that happens to hold the same letters stays as it is."""
+    new = nbformat.v4
+    text = f"{ROOT}/runs/cpu/a.csv {Path.home()}/b {sys.prefix}/lib/c.py:7: Warning\nx9/{str(ROOT)[1:]}/AA"
+    cell = new.new_code_cell("f()", outputs=[new.new_output("stream", name="stdout", text=text)])
+    output = execute.without_addresses(new.new_notebook(cells=[cell])).cells[0].outputs[0].text
+    assert output == f"runs/cpu/a.csv b lib/c.py:7: Warning\nx9/{str(ROOT)[1:]}/AA"
+
+
+# ---------------------------------------------------------------- the repository's address
+
+
+def test_nothing_names_an_address_of_the_project_that_somebody_may_take():
+    files = [*ROOT.glob("*.*"), ROOT / "wmhqc" / "data" / "README.md", *(ROOT / "book").glob("*.*")]
+    for path in [*files, *(ROOT / "wmhqc").rglob("*.py"), *(ROOT / ".github").rglob("*.yml")]:
+        if path.is_file():
+            assert not re.search(r"github\.(com|io)/wmhqc|wmhqc\.github", path.read_text(encoding="utf-8")), path
+
+
+def test_buttons_lead_to_the_repository_that_publishes_and_are_absent_without_one():
+    own = yaml.safe_load(read("_config.yml"))
+    assert repository.configure(own, "") == own and not {"repository", "launch_buttons"} & set(own)
+    published = repository.configure(own, "https://github.com/some/fork/")
+    assert published["repository"] == {"url": "https://github.com/some/fork", "branch": "notebooks", "path_to_book": ""}
+    assert published["html"]["use_issues_button"] and own["html"].items() <= published["html"].items()
+
+
+@pytest.mark.parametrize(
+    "address", ["github.com/a/b", "https://github.com/a", "https://github.com/a/b; rm -r", "git@github.com:a/b"]
+)
+def test_what_is_not_an_address_is_refused(address):
+    with pytest.raises(SystemExit, match="expected the address of a repository"):
+        repository.checked(address)
 
 
 # ---------------------------------------------------------------- documents
@@ -257,11 +311,29 @@ def test_notation_names_functions_that_exist():
     found = re.findall(r"`([a-z]+)\.([a-z]\w*)", read("book/notation.md"))
     assert len(found) > 20
     for module, name in found:
-        assert hasattr(importlib.import_module(f"wmhqc.{module}"), name), f"{module}.{name}"
+        (path,) = (ROOT / "wmhqc").rglob(f"{module}.py")
+        imported = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        assert hasattr(imported, name), f"{module}.{name}"
 
 
 def test_no_machines_own_paths():
-    suffixes = {".md", ".py", ".yml", ".yaml", ".toml", ".cff", ".ipynb", ".js", ".css", ".svg", ".csv", ".tsv", ".bib", ".lock", ""}
+    suffixes = {
+        ".md",
+        ".py",
+        ".yml",
+        ".yaml",
+        ".toml",
+        ".cff",
+        ".ipynb",
+        ".js",
+        ".css",
+        ".svg",
+        ".csv",
+        ".tsv",
+        ".bib",
+        ".lock",
+        "",
+    }
     folders = ("book", "wmhqc", "workflow", "tests", ".ci", ".github", "benchmarks")
     files = [path for path in ROOT.iterdir() if path.is_file()]
     files += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
@@ -280,7 +352,9 @@ HEAVY = ("tensorflow", "keras", "matplotlib", "SimpleITK", "nilearn", "sklearn",
 def test_import_is_light():
     code = "import time; t = time.perf_counter(); import wmhqc; s = time.perf_counter() - t; import json, sys; " \
            f"print(json.dumps([s, [name for name in {HEAVY!r} if name in sys.modules]]))"  # fmt: skip
-    seconds, loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    seconds, loaded = json.loads(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
     assert loaded == [] and seconds < 1
 
 
@@ -289,7 +363,18 @@ def test_wheel_works_elsewhere(tmp_path):
     shutil.copytree(ROOT / "wmhqc", source / "wmhqc", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(tmp_path), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
@@ -300,9 +385,10 @@ def test_wheel_works_elsewhere(tmp_path):
     inside = {str(path.relative_to(elsewhere)) for path in (elsewhere / "wmhqc").rglob("*") if path.is_file()}
     assert inside == {str(path.relative_to(source)) for path in (source / "wmhqc").rglob("*") if path.is_file()}
     code = (
-        "import wmhqc; from wmhqc import scores, view; from wmhqc.book import published, runs; from wmhqc.sources import download\n"
+        "import wmhqc; from wmhqc import view; from wmhqc.book import published; from wmhqc.sources import download\n"
         "t = published.table(); html = view.threshold(t, 'predicted_dice_error', dice='paper_dice').to_html()\n"
-        "print(wmhqc.__file__, len(t), 'export default' in html or 'explorer.render' in html, len(download._manifest()))"
+        "mounted = 'export default' in html or 'explorer.render' in html\n"
+        "print(wmhqc.__file__, len(t), mounted, len(download._manifest()))"
     )
     environment = os.environ | {"PYTHONPATH": str(elsewhere)}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -322,7 +408,10 @@ def test_entry_points_lead_somewhere():
 def test_what_is_published_is_built_and_tested_by_the_readmes_commands():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert commands["test"] == ["bash .ci/run"] and commands["build"] == ["make book"]
+    assert commands["test"] == ["bash .ci/run"]
+    assert commands["build"][0] == 'make book REPOSITORY="$REPOSITORY"'
     uploaded = next(step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", ""))
     assert uploaded == "_build/cpu/site/_build/html", "where `make book` says that the book lies"
-    assert jobs["build"]["needs"] == "test" and jobs["deploy"]["needs"] == "build" and jobs["release"]["needs"] == "test"
+    assert (
+        jobs["build"]["needs"] == "test" and jobs["deploy"]["needs"] == "build" and jobs["release"]["needs"] == "test"
+    )

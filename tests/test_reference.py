@@ -6,7 +6,7 @@ import pytest
 
 from test_experiment import leaks
 from wmhqc import catalogue, experiment, networks, preprocess, reference, training
-from wmhqc.screen import qc
+from wmhqc.screen import calibration, judge, labels, verdict
 from wmhqc.sources import synthetic
 
 
@@ -30,7 +30,7 @@ def test_each_case_is_tested_once_and_by_networks_that_have_not_seen_it():
 def test_every_score_and_every_truth_is_there():
     rows = reference.cases()
     assert set(catalogue.scores()) <= set(rows)
-    assert rows[["lesion_dice", "paper_dice", "true_ml", "volume_ml", qc.SCORE]].notna().all().all()
+    assert rows[["lesion_dice", "paper_dice", "true_ml", "volume_ml", labels.SCORE]].notna().all().all()
 
 
 def test_the_networks_give_the_numbers_of_the_table(tmp_path):
@@ -40,13 +40,13 @@ def test_the_networks_give_the_numbers_of_the_table(tmp_path):
     made = synthetic.make_case(row["case"], row["site"])
     images = (made.t1, made.flair, made.lesion, made.brainmask)
     prepared = preprocess.prepare(row["case"], *images, size=reference.manifest()["settings"]["size"])
-    mc, _, found = qc._scores(prepared, {}, qc.load_networks(), passes=20, seed=0)
+    maps, found = judge.assess(prepared, judge.load_networks(), None, passes=20, seed=0)
     assert found["lesion_dice"] == pytest.approx(row["lesion_dice"], abs=0.02)
     assert found["volume_ml"] == pytest.approx(row["volume_ml"], rel=0.05)
     for pair in experiment.PAIRS:
         name = f"predicted_dice_{pair}"
         assert found[name] == pytest.approx(row[name], abs=0.03), name
-    assert np.isfinite(mc.mean).all()
+    assert np.isfinite(maps["prediction"]).all()
 
 
 def test_each_case_of_a_cohort_gets_a_network_that_has_not_seen_it():
@@ -97,4 +97,4 @@ def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
 
 def test_no_scan_can_be_accepted_with_what_comes_along():
     """README.md and book/faq.md say so in words: once a better run comes with the package, change them."""
-    assert not qc.promised(qc.same_origin(qc.reference_cases(), given=False)).possible
+    assert not verdict.certified_threshold(calibration.same_origin(calibration.reference_cases(), given=False)).possible

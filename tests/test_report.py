@@ -6,10 +6,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-
 from browser import accessibility, check_page, overflow, watch
+
 from wmhqc import preprocess
-from wmhqc.screen import qc, report
+from wmhqc.features import FEATURES, scan_features
+from wmhqc.screen import group as groups
+from wmhqc.screen import judge, labels, render, report, verdict
+from wmhqc.screen import records as records_
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
 
@@ -17,12 +20,12 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
 def calibration(n=40):
     rng = np.random.default_rng(0)
     predicted = rng.uniform(0.2, 0.95, n)
-    table = pd.DataFrame({qc.SCORE: predicted, "lesion_dice": predicted, "volume_ml": rng.uniform(1, 20, n)})
-    return table.assign(**{name: 100 + 10 * rng.standard_normal(n) for name in qc.FEATURES})
+    table = pd.DataFrame({labels.SCORE: predicted, "lesion_dice": predicted, "volume_ml": rng.uniform(1, 20, n)})
+    return table.assign(**{name: 100 + 10 * rng.standard_normal(n) for name in FEATURES})
 
 
 def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.nii.gz"):
-    """What `qc.judge` would give for a ball with a lesion, with scores made up."""
+    """What `judge.judge` would give for a ball with a lesion, with scores made up."""
     grid = np.stack(np.meshgrid(*[np.arange(40) - 19.5] * 3, indexing="ij"))
     brain = ((grid / np.array([14, 17, 15]).reshape(3, 1, 1, 1)) ** 2).sum(0) < 1
     lesion = (np.abs(grid - np.array([6, 4, 2]).reshape(3, 1, 1, 1)) < 2.6).all(0)
@@ -38,18 +41,18 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
     if given:
         images["segmentation"] = image(np.roll(lesion, 2, axis=0))
     prepared = preprocess.prepare(case, images["t1"], images["flair"], images["lesion"], images["brainmask"], size=32)
-    scores = {qc.SCORE: predicted, "volume_ml": 30.0, "volume_on_scan_ml": 29.0, "contrast": 0.97, "mean_entropy": np.nan}
-    features = qc.scan_features(prepared)
+    scores = {labels.SCORE: predicted, "volume_ml": 30.0, "volume_on_scan_ml": 29.0, "contrast": 0.97, "mean_entropy": np.nan}
+    features = scan_features(prepared)
     record = {
         "case": case, "patient": case, "judged": "given" if given else "own", "program": "LST <1>" if given else "",
-        **qc.decide(scores | features, calibration(), given),
+        **verdict.decide(scores | features, calibration(), given),
         "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "true_on_scan_ml": 12.5, "hd95_mm": 4.0},
         "scores": scores, "features": features, "ranges": {"volume_ml": [1.0, 20.0]},
         "inputs": {"flair": {"path": path, "sha256": "ab" * 32}}, "files": {"mask": f"{case}_mask.nii.gz"},
         "software": {"wmhqc": "0"}, "reference": "cd" * 32, "created": "2026-11-24T10:00:00+00:00",
         "calibration": "The calibration cases are made up.", "notes": [path], "report": f"{case}.html",
     }  # fmt: skip
-    return qc.Judgement(qc.plain(record), prepared, images)
+    return judge.Judgement(records_.to_json(record), prepared, images)
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_report_of_a_case_is_in_order(page, written):
     assert check_page(page, url) == [] and accessibility(page, "body") == []
     text = page.inner_text("body")
     assert "Review: a person should look at it" in text and "0.70" in text and "0.61" in text
-    assert "No promise was made for such a scan and mask." in text and "it does not hold here" in text
+    assert "No guarantee was made for such a scan and mask." in text and "it does not hold here" in text
     assert "30 ▲" in text and "1 to 20" in text  # beyond the calibration cases
 
 
@@ -137,7 +140,7 @@ def records(count=12):
 
 
 def group(made):
-    gathered = report.Group()
+    gathered = groups.Group()
     for record in made:
         gathered.add(record)
     return gathered
@@ -146,7 +149,7 @@ def group(made):
 def test_a_group_that_was_not_judged_alike_says_so():
     made = records(3)
     assert "not all judged by the same rule" not in group(made).html()
-    made[0]["promise"] |= {"risk": 0.3}
+    made[0]["guarantee"] |= {"risk": 0.3}
     html = group(made).html()
     assert "not all judged by the same rule" in html and "at most 30 %" in html and "2 of them" in html
 
@@ -156,10 +159,10 @@ def test_table_has_one_row_a_scan():
     assert len(table) == 13 and table["case"].is_unique
     row = table.set_index("case").loc["sub-00"]
     assert (
-        row[qc.SCORE] == 0.3
+        row[labels.SCORE] == 0.3
         and row["dice_on_scan"] == 0.61
         and row["report"] == "sub-00.html"
-        and not row["promise_applies"]
+        and not row["guarantee_applies"]
     )
     assert "volume of the brain" in row["outside"]
     assert table.set_index("case").loc["sub-bad", "reasons"] == HOSTILE
@@ -175,7 +178,7 @@ def test_group_report_is_in_order(page, written, tmp_path):
     assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
     text = page.inner_text("body")
     assert "13 scans: 1 accepted, 11 to review, 1 not judged." in text
-    assert "90 % certainty" in text and re.search(r"\(0\.\d+\)", text), "the rule, and intervals that do not hold"
+    assert "confidence level of 90 %" in text and re.search(r"\(0\.\d+\)", text), "the rule, and intervals that do not hold"
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
 
 
@@ -203,4 +206,4 @@ def test_group_of_nothing_judged():
     [(None, "–"), (float("nan"), "–"), (0.12345, "0.123"), (-1234.5, "−1,234"), (0, "0"), (1e-5, "1e−05")],
 )
 def test_numbers_for_readers(value, text):
-    assert report.number(value) == text
+    assert render.number(value) == text

@@ -1,6 +1,9 @@
 """Synthetic cohort: who is in it, same seed same bytes, and whether the cases are like patients."""
 
 import json
+import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -170,9 +173,37 @@ def test_even_the_smallest_load_leaves_a_mask(monkeypatch):
         assert synthetic.make_case("sub-synutr01", "Utrecht", seed, COARSE).facts["lesion_ml"] > 0
 
 
-def test_default_voxels_keep_the_coarse_direction_and_stop_at_1_mm():
-    case = synthetic.make_case("sub-synge3t05", "GE3T", 0)
-    assert case.flair.header.get_zooms() == pytest.approx((1.2, 1.0, 3.0))
+@pytest.mark.parametrize("number, slices", [("04", 3.0), ("17", 7.0)])
+def test_default_voxels_stop_at_1_mm_and_a_few_cases_have_thick_slices(number, slices):
+    case = synthetic.make_case(f"sub-synge3t{number}", "GE3T", 0)
+    assert case.flair.header.get_zooms() == pytest.approx((1.2, 1.0, slices))
+    assert case.facts["lesion_percent"] == pytest.approx(synthetic.draw_load(f"sub-synge3t{number}", "GE3T"), rel=0.5)
+
+
+def test_ten_of_the_cohort_have_thick_slices():
+    table = synthetic.members()
+    sizes = [
+        synthetic._size(synthetic.COMPOSITION[s], None, int(n))[2] for s, n in zip(table.site, table.patient)
+    ]
+    assert np.sum(np.array(sizes) >= 5) == 10
+
+
+@pytest.mark.parametrize("kernel", [
+    {"OPENBLAS_CORETYPE": "Prescott"}, {"OPENBLAS_CORETYPE": "Haswell"},
+    {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},
+], ids=lambda kernel: next(iter(kernel.values())))
+def test_every_processor_makes_the_same_case(kernel):
+    """Libraries choose their kernels by the processor; here they are told to choose those of another."""
+    program = (
+        "import numpy as np; from wmhqc.sources import synthetic;"
+        f"case = synthetic.make_case('sub-synutr01', 'Utrecht', 0, {COARSE});"
+        "[print(int(np.asarray(i.dataobj).sum(dtype=np.int64))) for i in case[:4]]"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], env=os.environ | kernel, capture_output=True, text=True, check=True
+    )
+    here = arrays(synthetic.make_case("sub-synutr01", "Utrecht", 0, COARSE))
+    assert run.stdout.split() == [str(image.sum(dtype=np.int64)) for image in here]
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -51,7 +51,7 @@ def test_summary_equals_numpy():
     np.testing.assert_array_equal(np.stack(list(mc.samples())), p >= 0.5)
 
 
-def test_the_shared_beginning_gives_what_the_whole_network_gives(model, volume):
+def test_the_shared_deterministic_part_gives_what_the_whole_network_gives(model, volume):
     """Same seeds, same dropout masks: a pass in two parts equals a pass of the whole network."""
     in_parts = next(uncertainty.sample(model, volume, 1, seed=3))
     uncertainty._seed_dropout(model, 3)
@@ -94,3 +94,16 @@ def test_a_wrong_shape_is_refused(model, volume):
 def test_no_passes_are_refused(model, volume):
     with pytest.raises(ValueError, match="at least 1"):
         uncertainty.monte_carlo(model, volume, 0)
+
+
+def test_another_dropout_rate_changes_the_passes_and_nothing_else(model, volume):
+    quiet, loud = (list(uncertainty.sample(uncertainty.with_rate(model, rate), volume, 2)) for rate in (0, 0.5))
+    assert np.array_equal(quiet[0], quiet[1]) and not np.array_equal(loud[0], loud[1])
+    same = next(uncertainty.sample(uncertainty.with_rate(model, networks.DROPOUT), volume, 1))
+    assert same == pytest.approx(next(uncertainty.sample(model, volume, 1)), abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1])
+def test_an_impossible_dropout_rate_is_refused(model, rate):
+    with pytest.raises(ValueError, match="below 1"):
+        uncertainty.with_rate(model, rate)

@@ -32,7 +32,11 @@ def to_do(project):
     run = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = (run.stdout + run.stderr).splitlines()
-    chapters = {line.split("/")[-1].removesuffix(".ipynb") for line in lines if line.startswith("    output: ") and ".ipynb" in line}
+    chapters = {
+        line.split("/")[-1].removesuffix(".ipynb")
+        for line in lines
+        if line.startswith("    output: ") and ".ipynb" in line
+    }
     return chapters | ({"book"} if any(line.startswith("rule book:") for line in lines) else set())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from wmhqc import cohort
 
 SHAPE = (24, 26, 22)
-AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])  # the brain has 348 ml
 
 
 def scan(seed=0):

@@ -8,9 +8,9 @@ that are known about a case (`add_facts`).
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,19 +18,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from wmhqc.checks import NAMES, fit_problems, image_problem
 from wmhqc.files import replacing
-from wmhqc.images import binary, brighter, contrast, grid_mismatch, load_image, resample_to, surroundings
+from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image
 
 PATHS = ["t1", "flair", "lesion", "brainmask", "lesion2"]
 COLUMNS = ["case", "database", "site", "patient", *PATHS[:-1], "lesion_rule", "lesion2", "synthetic"]
-NAMES = {"t1": "T1", "flair": "FLAIR", "lesion": "lesion mask", "brainmask": "brain mask"}
 
-#: A mask must be brighter on FLAIR than its surroundings (`contrast`). In 11 real patients it is
-#: 0.95 to 0.99, and still 0.72 for the same masks drawn one voxel too wide; it is at most 0.59
-#: for the mask of another patient, 0.70 for a mirrored one.
-MIN_CONTRAST = 0.7
-#: A larger part of the lesions outside the brain mask is a mistake.
-MAX_OUTSIDE = 0.1
 #: Two images whose voxels correlate more than this are the same scan (different patients: below 0.9).
 SAME_IMAGE = 0.999
 
@@ -150,6 +144,8 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
     image = load_image(row["lesion"])
     mask = binary(np.asanyarray(image.dataobj), row["lesion"], rule)
     if rule in ("union", "intersection"):
+        if not _given(row.get("lesion2")):
+            raise ValueError(f"lesion_rule {rule!r} of {row['lesion']} needs a second mask, in the column lesion2")
         second = load_image(row["lesion2"])
         difference = grid_mismatch(second, image)
         if difference:
@@ -191,12 +187,17 @@ def check(table: pd.DataFrame, on_bad: str = "refuse") -> tuple[pd.DataFrame, pd
     table = as_table(table, "cohort")
     problems: list[dict] = []
     seen: dict[str, tuple] = {}
+    unplaced: list[str] = []
     for row in table.to_dict("records"):
         images: dict = {}
         problems += case_problems(row, images)
         for name in ("t1", "flair"):
             if name in images:
                 problems += _seen_before(row, name, images[name], seen)
+        if "flair" in images and not is_placed(images["flair"]):
+            unplaced.append(row["case"])
+    if unplaced:
+        warnings.warn(f"{UNPLACED}: {', '.join(unplaced[:10])} ({len(unplaced)} of {len(table)} cases)", stacklevel=2)
     report = pd.DataFrame(problems, columns=["case", "file", "problem", "action"])
     good = table[~table["case"].isin(report["case"])].reset_index(drop=True)
     if len(report) and (on_bad == "refuse" or good.empty):
@@ -220,94 +221,35 @@ def case_problems(row: Mapping, images: dict | None = None) -> list[dict]:
         case, file, problem, action; empty if the case is good.
     """
     images = {} if images is None else images
-    problems: list[dict] = []
+    problems = _read_images(row, images)
+    if "flair" in images:
+        problems += fit_problems(images)
+    return [
+        {"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action}
+        for name, problem, action in problems
+    ]
 
-    def add(name: str, problem: str, action: str) -> None:
-        problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
 
+def _read_images(row: Mapping, images: dict) -> list[tuple[str, str, str]]:
+    """Fill `images`; what is wrong with single files, as (column, problem, action)."""
+    problems = []
     for name, label in NAMES.items():
         if not _given(row.get(name)):
             if name in ("t1", "flair"):
-                add(name, f"no {label} given", "give its path in the cohort table")
+                problems.append((name, f"no {label} given", "give its path in the cohort table"))
             continue
         try:
             images[name] = load_lesion(row) if name == "lesion" else load_image(row[name])
         except FileNotFoundError as error:
-            add(name, f"{label} is missing: {error}", "correct the path, or get the file")
-        except (OSError, ValueError, KeyError) as error:
-            add(name, f"{label}: {error}", "replace the file")
-
-    for name in ("t1", "flair"):
-        if name in images:
-            problem = _image_problem(np.asanyarray(images[name].dataobj))
-            if problem:
-                add(name, f"{NAMES[name]} {problem}", "replace the file")
-    flair = images.get("flair")
-    if flair is None:
-        return problems
-    grids = {name: grid_mismatch(images[name], flair) for name in images}
-    for name in ("t1", "brainmask"):
-        if grids.get(name):
-            add(name, f"{NAMES[name]} is not on the grid of the FLAIR ({grids[name]})", RESAMPLE)
-
-    array = np.nan_to_num(np.asanyarray(flair.dataobj))
-    given = "brainmask" in images and not grids["brainmask"]
-    brain = (np.asanyarray(images["brainmask"].dataobj) if given else array) > 0
-    if not brain.any():
-        name = "brainmask" if given else "flair"
-        add(name, f"no brain: no voxel of the {NAMES[name]} is above 0", "replace the file")
-    elif "lesion" in images:
-        for problem, action in lesion_problems(images["lesion"], flair, array, brain):
-            add("lesion", f"lesion mask {problem}", action)
+            problems.append((name, f"{label} is missing: {error}", "correct the path, or get the file"))
+            continue
+        except (OSError, ValueError) as error:
+            problems.append((name, f"{label}: {error}", "replace the file"))
+            continue
+        wrong = image_problem(images[name], mask=name not in ("t1", "flair"))
+        if wrong:
+            problems.append((name, f"{label} {wrong}", "replace the file"))
     return problems
-
-
-def _image_problem(array: np.ndarray) -> str:
-    bad = array.size - np.count_nonzero(np.isfinite(array))
-    if bad:
-        return f"has {bad} NaN or infinite voxels"
-    return f"is constant ({array.flat[0]:g})" if array.min() == array.max() else ""
-
-
-RESAMPLE = "register it, or, if both headers are right, resample it (wmhqc qc --resample; wmhqc.images.resample_to)"
-WHOSE = "is it mirrored, shifted, or another patient's mask?"
-
-
-def lesion_problems(lesion, flair, array: np.ndarray, brain: np.ndarray) -> list[tuple[str, str]]:
-    """Problems of a mask that has been read, as (problem, action)."""
-    mask = np.asanyarray(lesion.dataobj) > 0
-    if not mask.any():
-        return [("is empty", "give no lesion mask if nobody drew lesions")]
-    difference = grid_mismatch(lesion, flair)
-    if difference:
-        # Which header is wrong? Judge both readings of the same voxels.
-        by_header = np.asanyarray(resample_to(lesion, flair, order=0).dataobj) > 0
-        values = [f"{contrast(by_header, array, brain, flair.affine):.2f} where its header puts it"]
-        if mask.shape == array.shape:
-            values.append(f"{contrast(mask, array, brain, flair.affine):.2f} with the header of the FLAIR")
-        read = f"contrast {', '.join(values)} (right: above 0.9)"
-        return [(f"is not on the grid of the FLAIR ({difference}); {read}", RESAMPLE)]
-
-    problems = []
-    outside = np.count_nonzero(mask & ~brain) / np.count_nonzero(mask)
-    if outside > MAX_OUTSIDE:
-        problems.append((f"is outside the brain by {outside:.0%}", WHOSE))
-    around = surroundings(mask, flair.affine)
-    value = brighter(array, brain, mask, around)
-    flips = {axes: brighter(array, brain, mask, around, axes) for axes in FLIPS}
-    axes = max(flips, key=lambda axes: np.nan_to_num(flips[axes]))
-    if flips[axes] >= MIN_CONTRAST and flips[axes] > np.nan_to_num(value):
-        names = " and ".join("xyz"[axis] for axis in axes)
-        better = f"contrast {flips[axes]:.2f} instead of {value:.2f}"
-        problems.append((f"fits the FLAIR better when mirrored along {names} ({better})", WHOSE))
-    elif value < MIN_CONTRAST:
-        faint = f"contrast {value:.2f}, right: above 0.9"
-        problems.append((f"is not brighter than its surroundings on FLAIR ({faint})", WHOSE))
-    return problems
-
-
-#: All ways to mirror a volume along its axes.
-FLIPS = [axes for count in (1, 2, 3) for axes in itertools.combinations(range(3), count)]
 
 
 def _seen_before(row: Mapping, name: str, image, seen: dict) -> list[dict]:
@@ -347,7 +289,7 @@ def add_facts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _facts(row: Mapping) -> dict:
-    flair = nib.load(row["flair"])
+    flair = load_image(row["flair"])
     sizes = nib.affines.voxel_sizes(flair.affine)
     ml = float(np.prod(sizes)) / 1000
     brain = load_image(row["brainmask"] if _given(row.get("brainmask")) else row["t1"])

@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort, preprocess, training
+from wmhqc.features import scan_features
 from wmhqc.files import load_maps, read_json, write_json, write_table
 
 #: What each network's settings may hold beside epochs and steps (`training.fit`), and what is meant without them.
@@ -105,14 +106,8 @@ def start(run, table: pd.DataFrame, changes: dict | None = None, folds: pd.DataF
     rows = []
     for row in progress(table.to_dict("records"), "prepare"):
         case = preprocess.keep_prepared(row, run / "prepared" / f"{row['case']}.npz", chosen["size"])
-        rows.append({"case": row["case"], "made_from": case.made_from, **_features(case)})
+        rows.append({"case": row["case"], "made_from": case.made_from, **scan_features(case)})
     write_table(pd.DataFrame(rows), run / "prepared.csv")
-
-
-def _features(case):
-    from wmhqc.screen.qc import scan_features
-
-    return scan_features(case)
 
 
 def _refuse_other_folds(run, folds):

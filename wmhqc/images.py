@@ -1,9 +1,10 @@
-"""Images: open one, read a mask, compare grids, put one image on the grid of another, judge a mask on its FLAIR."""
+"""Images: open one, read a mask, compare grids, put one on the grid of another."""
 
 from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import zlib
 from pathlib import Path
 
@@ -12,58 +13,120 @@ import numpy as np
 
 #: Voxels of two images may lie apart by this part of the smallest voxel edge.
 GRID_TOLERANCE = 0.1
-#: The surroundings of a lesion: this far from it, in mm.
-SURROUNDINGS_MM = (2.0, 6.0)
+#: A whole head at 0.35 mm has 2e8 voxels, most scans have 1e7.
+MAX_VOXELS = 2**28
+#: Headers are followed by notes of other programs, then by the voxels, from this byte on at the latest.
+MAX_OFFSET = 2**24
+#: Bytes that are read at once.
+BLOCK = 2**24
+#: What is said of an image that is not `is_placed`.
+UNPLACED = (
+    "the header does not say how the FLAIR lies in space (qform and sform codes are 0), so left and right are a guess"
+)
 
 
 def load_image(path) -> nib.spatialimages.SpatialImage:
     """Read a whole 3-D NIfTI image, with its voxels, to its last byte.
 
     A fourth axis of length 1 is dropped, as many programs write one; a longer one is refused.
+    Fractions become float32; whole numbers of 64 bits become int32 where they fit, else float32,
+    as few programs read them. Memory is bounded by what the file holds, not by what its header says.
 
     Raises
     ------
     FileNotFoundError
-        No such file.
+        No such file, or a folder, device or pipe.
     ValueError
-        The file is empty, truncated, damaged, not NIfTI, or not one 3-D image.
+        The file is empty, truncated, damaged, not NIfTI, not one 3-D image, larger than any
+        scan of a head, or does not say where its voxels lie.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist, or is not a file")
-    content = path.read_bytes()
-    if not content:
+    if not path.stat().st_size:
         raise ValueError(f"{path} is empty (0 bytes); get the file again")
     try:
-        if path.suffix == ".gz":
-            # To the end, where gzip keeps its checksum; nibabel alone may stop before it.
-            content = gzip.decompress(content)
-        second = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # length of the NIfTI-2 header, 540
-        kind = nib.Nifti2Image if second else nib.Nifti1Image
+        kind, content = _content(path)
         image = kind.from_bytes(content)
-        array = np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     except (gzip.BadGzipFile, zlib.error) as error:
         problem = "is damaged, or not compressed although named .gz"
         raise ValueError(f"{path} {problem} ({error}); get the file again") from error
-    except (EOFError, OSError) as error:
+    except EOFError as error:
         raise ValueError(f"{path} is truncated ({error}); get the file again") from error
+    except _Unusable as error:
+        raise ValueError(f"{path} {error}") from None
+    except OSError as error:
+        raise OSError(error.errno, f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # nibabel raises many kinds
-        raise ValueError(f"{path} is not a NIfTI image ({error}); convert it, or get the file again") from error
-    if array.ndim > 3 and np.prod(array.shape[3:]) == 1:
-        array = array.reshape(array.shape[:3])
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
-        raise ValueError(
-            f"{path} has shape {array.shape} and type {array.dtype}; expected one 3-D image of numbers "
-            "(choose one volume of a series)"
-        )
+        why = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a NIfTI image ({why}); convert it, or get the file again") from error
+    if not np.isfinite(image.affine).all():
+        raise ValueError(f"{path} has NaN or infinity in its affine (qform, sform); correct its header")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:
         raise ValueError(f"{path} says in its header that its voxels have no volume; correct its affine")
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    plain = kind(array, image.affine)
+    plain = kind(_plain(array), image.affine)
     copy_codes(plain, image)
     plain.set_filename(str(path))
     return plain
+
+
+class _Unusable(Exception):
+    """What is wrong with a file, as words that go on after its name."""
+
+
+def _content(path: Path) -> tuple[type, bytes]:
+    """Class and bytes of a NIfTI file; its header is compared with what is there before memory is taken."""
+    packed = path.suffix.lower() == ".gz"
+    with (gzip.open if packed else open)(path, "rb") as file:
+        start = file.read(540)
+        second = start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # length of the NIfTI-2 header, 540
+        kind = nib.Nifti2Image if second else nib.Nifti1Image
+        size = _declared(kind.header_class(start[: kind.header_class.sizeof_hdr]))
+        if not packed and path.stat().st_size < size:
+            raise EOFError(f"its header speaks of {size} bytes, {path.stat().st_size} are there")
+        content = bytearray(start)
+        while block := file.read(BLOCK):  # to the end, where gzip keeps its checksum
+            if len(content) + len(block) > size + BLOCK:
+                raise _Unusable(f"holds much more than the {size} bytes that its header speaks of; get the file again")
+            content += block
+    if len(content) < size:
+        raise EOFError(f"its header speaks of {size} bytes, {len(content)} are there")
+    return kind, bytes(content)
+
+
+def _declared(header) -> int:
+    """How many bytes a file with this header has at least, if it is one 3-D image of numbers."""
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if len(shape) < 3 or math.prod(shape[3:]) != 1 or min(shape) < 1 or dtype.kind not in "buif":
+        raise _Unusable(
+            f"has shape {shape} and type {dtype}; expected one 3-D image of numbers (choose one volume of a series)"
+        )
+    if math.prod(shape) > MAX_VOXELS:
+        raise _Unusable(f"has {shape} voxels, more than any scan of a head; is its header damaged? Else resample it")
+    offset = header.get_data_offset()
+    if not header.single_vox_offset <= offset <= MAX_OFFSET:
+        raise _Unusable(
+            f"says that its voxels begin at byte {offset}, which cannot be; write it anew, with another program"
+        )
+    return offset + math.prod(shape) * dtype.itemsize
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The voxels as a type that every program reads."""
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        whole = np.iinfo(np.int32)
+        fits = whole.min <= array.min() and array.max() <= whole.max
+        return array.astype(np.int32 if fits else np.float32)
+    if array.dtype.kind == "f" and array.dtype.itemsize != 4:
+        with np.errstate(over="ignore"):  # becomes infinity, which the checks of a case refuse
+            return array.astype(np.float32)
+    return array
+
+
+def is_placed(image) -> bool:
+    """Does the header say where the voxels lie (qform or sform)? If not, left and right are a guess."""
+    return image.header["qform_code"] > 0 or image.header["sform_code"] > 0
 
 
 def copy_codes(image, source) -> None:
@@ -137,57 +200,3 @@ def grid_mismatch(image, reference) -> str:
     distance = np.abs((image.affine - reference.affine) @ corners).max()
     smallest = nib.affines.voxel_sizes(reference.affine).min()
     return f"voxels lie up to {distance:.2f} mm apart" if not distance <= GRID_TOLERANCE * smallest else ""
-
-
-def contrast(mask: np.ndarray, flair: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> float:
-    """How surely a lesion voxel is brighter on FLAIR than one of its surroundings.
-
-    The probability that a random voxel of the mask is brighter than a random voxel of the
-    brain 2 to 6 mm away from it (area under the ROC curve): 0.5 for a mask that has nothing to
-    do with the image, 1 for a perfect one. It depends neither on the scale of the intensities
-    nor on slow changes over the image.
-
-    Parameters
-    ----------
-    mask, flair, brain : array (x, y, z)
-        Lesion mask (bool), FLAIR, brain mask (bool), on one grid.
-    affine : array (4, 4)
-
-    Returns
-    -------
-    float
-        0 to 1; NaN if there is no surrounding.
-    """
-    mask = np.asarray(mask) > 0
-    return brighter(flair, brain, mask, surroundings(mask, affine)) if mask.any() else float("nan")
-
-
-def surroundings(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Voxels 2 to 6 mm away from the mask (bool)."""
-    from scipy import ndimage
-
-    near, far = SURROUNDINGS_MM
-    sizes = nib.affines.voxel_sizes(affine)
-    margins = (far / sizes).astype(int) + 1
-    box = tuple(slice(max(0, i.min() - m), i.max() + m + 1) for i, m in zip(np.nonzero(mask), margins))
-    distance = ndimage.distance_transform_edt(~mask[box], sampling=sizes)
-    around = np.zeros(mask.shape, bool)
-    around[box] = (distance >= near) & (distance <= far)
-    return around
-
-
-def brighter(flair: np.ndarray, brain: np.ndarray, mask: np.ndarray, around: np.ndarray, flip: tuple = ()) -> float:
-    """Area under the ROC curve of FLAIR in the mask against around it, both mirrored along `flip`."""
-    from scipy.stats import mannwhitneyu
-
-    def values(region: np.ndarray) -> np.ndarray:
-        places = list(np.nonzero(region))
-        for axis in flip:
-            places[axis] = region.shape[axis] - 1 - places[axis]
-        places = tuple(places)
-        return flair[places][np.asarray(brain)[places] > 0]
-
-    inside, outside = values(mask), values(around)
-    if not inside.size or not outside.size:
-        return float("nan")
-    return float(mannwhitneyu(inside, outside, method="asymptotic").statistic / inside.size / outside.size)

@@ -254,8 +254,8 @@ def load(path) -> Prepared:
     FileNotFoundError, ValueError
         The file is missing, or is not a prepared case.
     """
-    import zipfile
-
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist, or is not a file; prepare the case again")
     try:
         with np.load(path) as file:
             return Prepared(
@@ -268,8 +268,11 @@ def load(path) -> Prepared:
                 box=tuple(map(tuple, file["box"].tolist())),
                 made_from=str(file["made_from"]),
             )
-    except (KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a prepared case ({error}); delete it and prepare the case again") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is not a prepared case ({why}); delete it and prepare the case again") from error
 
 
 def _label(name: str, image: nib.spatialimages.SpatialImage) -> str:

@@ -1,7 +1,7 @@
 """Monte Carlo dropout: N stochastic passes of MC U-net, their mean and their entropy.
 
-What the network computes before its first dropout is the same in every pass, so it is
-computed once; the rest runs N times and the statistics are accumulated on the way.
+The deterministic part of the network, before its first dropout, is the same in every pass, so it is
+computed once; the stochastic part runs N times and the statistics are accumulated on the way.
 """
 
 from __future__ import annotations
@@ -109,11 +109,24 @@ def sample(model, volume, passes=PASSES, seed=0):
     expected = model.input_shape[1:]
     if volume.shape != expected:
         raise ValueError(f"the network takes a volume of shape {expected}, not {volume.shape}")
-    beginning, rest = _split(model)
+    deterministic, stochastic = _split_at_dropout(model)
     _seed_dropout(model, seed)
-    fixed = beginning.predict_on_batch(volume[None])
+    fixed = deterministic.predict_on_batch(volume[None])
     for _ in range(passes):
-        yield np.asarray(rest.predict_on_batch(fixed))[0, ..., 1]
+        yield np.asarray(stochastic.predict_on_batch(fixed))[0, ..., 1]
+
+
+def with_rate(model, rate: float):
+    """The same network with another dropout rate (0 to below 1) at every layer; nothing is learnt anew."""
+    import keras
+
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be at least 0 and below 1, not {rate}")
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    for layer in _dropouts(other):
+        layer.rate = rate
+    return other
 
 
 def deal(models, volume, passes=PASSES, seed=0):
@@ -148,7 +161,7 @@ def ensemble(models, volume, passes=4, seed=0):
 
 
 def _dropouts(model):
-    from wmhqc.networks import MonteCarloDropout
+    from wmhqc.layers import MonteCarloDropout
 
     return [layer for layer in model.layers if isinstance(layer, MonteCarloDropout)]
 
@@ -161,8 +174,8 @@ def _seed_dropout(model, seed):
         layer.seed_generator.state.assign(state.astype("uint32"))
 
 
-def _split(model):
-    """The network up to its first dropout, and the rest, as two models with shared weights.
+def _split_at_dropout(model):
+    """The deterministic part, up to the first dropout, and the stochastic part, as two models with shared weights.
 
     Made once a model and kept on it, since every new Keras model is compiled anew.
     """
@@ -175,10 +188,9 @@ def _split(model):
         if not first:
             raise ValueError(f"{model.name} has no MonteCarloDropout layer: every pass would agree")
         crossing = [first[0].input, model.get_layer("up8_skip").output]
-        beginning = keras.Model(model.input, crossing)
-        rest = keras.Model(crossing, model.output)
-        for part in (beginning, rest):
+        deterministic = keras.Model(model.input, crossing)
+        stochastic = keras.Model(crossing, model.output)
+        for part in (deterministic, stochastic):
             part.compile(jit_compile=jit())
-        model._monte_carlo_parts = beginning, rest
+        model._monte_carlo_parts = deterministic, stochastic
     return model._monte_carlo_parts
-

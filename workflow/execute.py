@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -79,6 +80,18 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def addresses() -> re.Pattern:
+    """The folders of this machine that a page must not name: project, environment, temporary files, home."""
+    folders = [str(folder) for folder in (ROOT, sys.prefix, tempfile.gettempdir(), Path.home()) if str(folder) != "/"]
+    # Not within a word: a picture in base64 may hold these letters.
+    return re.compile(rf"(?<![\w+/])({'|'.join(map(re.escape, sorted(folders, key=len, reverse=True)))})(/|\b)")
+
+
+def without_addresses(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with paths from the folders of `addresses` on: what is below the project stays readable."""
+    return nbformat.reads(addresses().sub("", nbformat.writes(notebook)), as_version=4)
+
+
 def merge_streams(outputs: list) -> list:
     """Join what was printed in several pieces, as a terminal would show it."""
     merged = []
@@ -129,7 +142,7 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
         progress_bar=sys.stderr.isatty(),
         log_output=False,
     )
-    nbformat.write(tidy(executed), output)
+    nbformat.write(without_addresses(tidy(executed)), output)
     source.unlink()
     source.with_name(f"{chapter}.partial.ipynb").unlink()
 

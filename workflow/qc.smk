@@ -19,15 +19,17 @@ import os
 import shlex
 from pathlib import Path
 
-from wmhqc.screen import cli, qc
+from wmhqc.screen import cli
+from wmhqc.screen.discover import discover
+from wmhqc.screen.inputs import INPUTS
 
 if "source" not in config or "out" not in config:
     raise WorkflowError("give the scans and a folder for the results: --config source=FOLDER out=DIR")
 SOURCE, OUT = config["source"], Path(config["out"]).resolve()
 OPTIONS = shlex.split(config.get("options", ""))
 GIVEN = cli.parser().parse_args(["qc", SOURCE, "--out", str(OUT), *OPTIONS])
-TEMPLATES = {name: getattr(GIVEN, name) for name in qc.INPUTS if getattr(GIVEN, name)}
-TABLE = qc.find(SOURCE, TEMPLATES).sort_values("case")
+TEMPLATES = {name: getattr(GIVEN, name) for name in INPUTS if getattr(GIVEN, name)}
+TABLE = discover(SOURCE, TEMPLATES).sort_values("case")
 SIZE = int(config.get("batch", 20))
 # A case's batch depends on its name, not on the other cases, until their number has doubled.
 BITS = max(0, math.ceil(math.log2(len(TABLE) / SIZE)))
@@ -39,7 +41,7 @@ def digest(text):
 
 BATCHES = {}
 for row in TABLE.to_dict("records"):
-    files = [row[name] for name in qc.INPUTS if row.get(name) and os.path.exists(row[name])]
+    files = [row[name] for name in INPUTS if row.get(name) and os.path.exists(row[name])]
     files += [GIVEN.calibration] if GIVEN.calibration else []
     state = [row["case"], *([path, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in files)]
     number = int(digest(row["case"])[:8], 16) >> (32 - BITS)

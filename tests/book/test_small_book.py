@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
+import repository
+import yaml
 from browser import check_page, watch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,8 @@ def book(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("small")
     (folder / "book").mkdir()
-    shutil.copy(ROOT / "_config.yml", folder)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    (folder / "_config.yml").write_text(yaml.safe_dump(repository.configure(config, "https://github.com/some/fork")))
     shutil.copytree(ROOT / "book" / "_assets", folder / "book" / "_assets")
     shutil.copy(ROOT / "book" / "references.bib", folder / "book")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: book/page\n")
@@ -86,7 +88,7 @@ def test_page_names_no_outside_script_and_carries_the_state_once(book):
     for name in ("require.js", "unpkg", "jsdelivr", "cdnjs", "fonts.googleapis", "widget-state"):
         assert name not in text
     assert text.count('"left_out":0') == 2
-    assert "colab.research.google.com/github/wmhqc/wmhqc/blob/main/book/page.ipynb" in text
+    assert "colab.research.google.com/github/some/fork/blob/notebooks/book/page.ipynb" in text
     assert "plotly" not in (book / "book" / "index.html").read_text()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort
-from wmhqc.images import load_image, surroundings
+from wmhqc.checks import surroundings
+from wmhqc.images import load_image
 from wmhqc.sources import synthetic
 
 #: Column of `measures` -> its name with unit.

@@ -11,6 +11,8 @@ import pandas as pd
 
 from wmhqc.cohort import as_table
 
+#: The ending of a NIfTI file, as a pattern.
+NIFTI = r"\.(?i:nii(\.gz)?)"
 #: Short names of the MICCAI17 scanners, for the case.
 SITE_CODES = {"Utrecht": "utr", "Singapore": "sing", "GE3T": "ge3t", "GE1T5": "ge1t5", "Philips": "petmr"}
 
@@ -75,7 +77,7 @@ def read_miccai17(folder, merge_other: bool = False) -> pd.DataFrame:
 
     sites = "Utrecht|Singapore|GE3T|GE1T5|Philips[^/]*"
     pattern = rf"/(?P<site>{sites})/(?P<id>[^/]+)/(?P<kind>pre|orig)/FLAIR"
-    return _read(folder, pattern, row, "<site>/<id>/pre/FLAIR.nii.gz", lambda file: file.parent.name != "pre")
+    return _read(folder, pattern, row, "<site>/<id>/pre/FLAIR.nii.gz", lambda match: match["kind"] != "pre")
 
 
 def read_ms15(folder, raters: str = "union") -> pd.DataFrame:
@@ -114,7 +116,9 @@ def read_ms15(folder, raters: str = "union") -> pd.DataFrame:
         }
 
     pattern = r"/training(?P<id>\d+)_(?P<time>\d+)_flair_pp"
-    return _read(folder, pattern, row, "training01/preprocessed/training01_01_flair_pp.nii")
+    return _read(
+        folder, pattern, row, "training01/preprocessed/training01_01_flair_pp.nii", lambda match: match["time"]
+    )
 
 
 def read_ms16(folder) -> pd.DataFrame:
@@ -178,35 +182,65 @@ def read_ms17(folder) -> pd.DataFrame:
 
         return known | {"t1": find("T1W"), "lesion": find("consensus_gt"), "brainmask": find("brainmask", True)}
 
-    pattern = r"(?<!/raw)/patient(?P<id>\d+)/(?P<prefix>patient\d+_)?FLAIR(_N4_\w*_regtoMNI)?"
-    return _read(folder, pattern, row, "patient01/patient01_FLAIR.nii.gz")
+    pattern = r"(?<!/raw)/patient(?P<id>\d+)/(?P<prefix>patient\d+_)?FLAIR(?P<mni>_N4_\w*_regtoMNI)?"
+    return _read(folder, pattern, row, "patient01/patient01_FLAIR.nii.gz", lambda match: not match["mni"])
 
 
-def _read(folder, pattern: str, row: Callable, example: str, order: Callable | None = None) -> pd.DataFrame:
+def nifti_files(folder) -> list[Path]:
+    """All NIfTI files (.nii, .nii.gz, also in capitals) below a folder, sorted.
+
+    Linked folders are entered too, each folder once; hidden files and folders are left out.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be read: its scans would be missing.
+    """
+
+    def refuse(error: OSError):
+        raise OSError(error.errno, f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    files, seen = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        shown = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(shown, key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
+        if real not in seen:
+            files += [Path(parent, name) for name in names if re.fullmatch(rf"[^.].*{NIFTI}", name)]
+        seen.add(real)
+    return sorted(files)
+
+
+def _read(folder, pattern: str, row: Callable, example: str, rank: Callable = lambda match: 0) -> pd.DataFrame:
     """One row for each case with a NIfTI file below `folder` whose path matches `pattern`.
 
-    Where several files give the same case, the first one in the order of `order`, then of the
-    path, counts.
+    Where several files give the same case, the one with the lowest `rank` counts.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such folder; no case; or a case is there twice, with the same rank.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; expected one with {example}")
-    folder = folder.resolve()
-    files = sorted(file for file in folder.rglob("*.nii*") if not file.name.startswith("."))
-    rows: dict[str, dict] = {}
-    for file in sorted(files, key=order) if order else files:
-        match = re.search(pattern + r"\.nii(\.gz)?$", file.as_posix())
-        if match:
-            found = row(file, match)
-            rows.setdefault(found["case"], found)
-    if not rows:
+    matches = [(file, re.search(pattern + NIFTI + "$", file.as_posix())) for file in nifti_files(folder.resolve())]
+    found: dict[str, tuple] = {}
+    for order, file, match in sorted((rank(match), file, match) for file, match in matches if match):
+        new = row(file, match)
+        old_order, old_file, old = found.setdefault(new["case"], (order, file, new))
+        if old_order == order and old != new:
+            raise ValueError(
+                f"{folder}: {new['case']} is there twice: {old_file} and {file}; give a folder that has each case once"
+            )
+    if not found:
         raise ValueError(f"{folder}: no case found; expected files like {example}")
-    return as_table([rows[case] for case in sorted(rows)], str(folder))
+    return as_table([found[case][2] for case in sorted(found)], str(folder))
 
 
 def _file(stem, optional: bool = False) -> str:
     """Path of `stem`.nii.gz or .nii; if neither exists, the first name, or empty if optional."""
-    for end in (".nii.gz", ".nii"):
-        if os.path.exists(f"{stem}{end}"):
-            return f"{stem}{end}"
-    return "" if optional else f"{stem}.nii.gz"
+    found = [f"{stem}{end}" for end in (".nii.gz", ".nii", ".NII.GZ", ".NII") if os.path.lexists(f"{stem}{end}")]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} are both there, and may differ; remove one")
+    return found[0] if found else "" if optional else f"{stem}.nii.gz"

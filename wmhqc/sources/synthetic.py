@@ -10,7 +10,8 @@ every manual mask, is not the exact truth.
 What follows the publication (Williams, Niehaus et al., arXiv:2112.03277): the
 databases and sites, the number of cases of each, voxel sizes, brain volumes and
 the distribution of the lesion load. What follows general knowledge of such
-scans: where lesions lie, faults. Contrasts, noise and the shares of the tissues
+scans: where lesions lie, faults, and that slices of 5 to 7 mm are common in the
+clinic: 10 of the 105 cases have them. Contrasts, noise and the shares of the tissues
 were compared with images of the 11 real patients at hand (2 of MS17, 9 of
 Tabriz) while the recipe was written; so these patients are an external test of
 networks, but not of how real the cohort is. No network was involved.
@@ -18,6 +19,12 @@ networks, but not of how real the cohort is. No network was involved.
 Such a cohort lets every step of this project run, and be tested, anywhere. It is
 not evidence about patients: the tables call it synthetic, and so should every
 figure drawn from it.
+
+The same case comes out on every processor. Libraries sum products in an order, and
+take exponentials by a series, that the processor decides; their last digits differ.
+So no product here goes through BLAS (sparse matrices and `einsum` sum in one order),
+functions beyond + - * / and the root are taken in float64 and rounded, and what a case
+consists of is drawn before any voxel is counted.
 """
 
 from __future__ import annotations
@@ -28,14 +35,17 @@ import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from wmhqc.files import replacing
 
-RECIPE = 7  # raise it with every change of the images, so that old files are not mistaken for new
+if TYPE_CHECKING:
+    from scipy import sparse
+
+RECIPE = 8  # raise it with every change of the images, so that old files are not mistaken for new
 
 
 class Site(NamedTuple):
@@ -70,6 +80,8 @@ COMPOSITION = {
 LOAD_RANGE = (0.026, 5.74)  # lesion load, % of brain volume: smallest and largest published
 FINEST = 1.0  # mm; finer voxels are made at this size, to keep files and time small
 DEGRADED_SHARE = 0.12
+MOST_LESIONS = 2000  # drawn for each case; the fullest takes a few hundred
+GROWN = 1.35  # mean volume of a deep lesion, less what it shares with others, over the one drawn
 FAULTS = ("motion", "noise", "low contrast", "thick slices")
 
 
@@ -138,7 +150,7 @@ def draw_load(case: str, site: str, seed: int = 0) -> float:
     mean, sd = (mean - low) / width, sd / width
     a = mean * (mean * (1 - mean) / sd**2 - 1)  # the beta distribution of this mean and SD
     quantile = (start + number * 0.6180339887498949) % 1
-    return float(low + width * beta.ppf(quantile, a, a * (1 - mean) / mean))
+    return round(float(low + width * beta.ppf(quantile, a, a * (1 - mean) / mean)), 6)
 
 
 def _site(name: str) -> Site:
@@ -147,8 +159,11 @@ def _site(name: str) -> Site:
     return COMPOSITION[name]
 
 
-def _size(site: Site, voxel: tuple[float, float, float] | None) -> np.ndarray:
+def _size(site: Site, voxel: tuple[float, float, float] | None, number: int = 0) -> np.ndarray:
+    """Voxel size in mm of case `number` of a site; every sixth case of two databases has thick slices."""
     size = np.maximum(site.voxel, FINEST) if voxel is None else np.asarray(voxel, float)
+    if voxel is None and site.database in ("MICCAI17", "MS15") and number % 6 == 5:
+        size[2] = 5 + number // 6  # 5, 6, 7 mm
     if size.shape != (3,) or not ((size >= 0.5) & (size <= 10)).all():
         raise ValueError(f"voxel must be three sizes from 0.5 to 10 mm, got {voxel!r}")
     return size
@@ -205,27 +220,36 @@ def anatomy() -> Anatomy:
     return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (white, fluid, depth, brain)), origin)
 
 
-def _spline(points: int, step: float) -> np.ndarray:
-    """Matrix (points, knots) of the cubic B-spline whose knots lie `step` points apart."""
+def _exp(values: np.ndarray) -> np.ndarray:
+    """The exponential in float32, the same on every processor: taken in float64, then rounded."""
+    return np.exp(values, dtype=np.float64).astype(np.float32)
+
+
+def _spline(points: int, step: float) -> sparse.csr_array:
+    """Matrix (points, knots) of the cubic B-spline whose knots lie `step` points apart; float32."""
+    from scipy import sparse
+
     knots = int(np.ceil(points / step)) + 3
     t = abs(np.arange(points)[:, None] / step + 1 - np.arange(knots)[None, :])
-    return np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6).astype(np.float32)
+    rest = np.clip(2 - t, 0, None)
+    return sparse.csr_array(np.where(t < 1, 2 / 3 - t * t + t * t * t / 2, rest * rest * rest / 6).astype(np.float32))
 
 
 def _smooth(rng: np.random.Generator, shape: tuple, spacing: np.ndarray, scale: float) -> np.ndarray:
     """Smooth noise, mean 0, SD about 1, with structures of about `scale` mm; float32."""
     bases = [_spline(n, max(scale / s, 1.0)) for n, s in zip(shape, spacing)]
     noise = rng.standard_normal([b.shape[1] for b in bases], dtype=np.float32)
-    sd = np.sqrt(np.prod([np.mean((b**2).sum(1)) for b in bases]))
+    sd = np.sqrt(np.prod([(b.data**2).sum() / b.shape[0] for b in bases]))
     return _expand(noise / np.float32(sd), bases)
 
 
-def _expand(values: np.ndarray, bases: list[np.ndarray]) -> np.ndarray:
-    """Values on spline knots -> values on voxels; three matrix products."""
-    a, b, c = bases
-    values = (a @ values.reshape(len(values), -1)).reshape(len(a), *values.shape[1:])
-    values = (b @ values).reshape(-1, c.shape[1]) @ np.ascontiguousarray(c.T)
-    return values.reshape(len(a), len(b), len(c))
+def _expand(values: np.ndarray, bases: list[sparse.csr_array]) -> np.ndarray:
+    """Values on spline knots -> values on voxels, one axis after the other."""
+    for axis in (2, 1, 0):  # the first axis last: its rows are the longest
+        values = np.moveaxis(values, axis, 0)
+        rows = bases[axis] @ values.reshape(len(values), -1)
+        values = np.moveaxis(rows.reshape(-1, *values.shape[1:]), 0, axis)
+    return values
 
 
 def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
@@ -235,13 +259,13 @@ def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
 
     atlas = anatomy()
     turn = Rotation.from_euler("xyz", rng.normal(0, [4, 2, 3]), degrees=True).as_matrix()
-    matrix = turn / (scale * rng.normal(1, 0.025, 3))[None, :]
+    matrix = (turn / (scale * rng.normal(1, 0.025, 3))).round(9)
     # positions on a lattice of about 4 mm, then cubic splines to the voxels
     bases = [_spline(n, 4 / s) for n, s in zip(shape, spacing)]
     lattice = [(np.arange(b.shape[1]) - 1) * 4 - (n - 1) * s / 2 for b, n, s in zip(bases, shape, spacing)]
     points = np.stack(np.meshgrid(*lattice, indexing="ij"))
     size = points.shape[1:]
-    points = np.tensordot(matrix, points, (1, 0)) + (np.array(atlas.brain.shape).reshape(3, 1, 1, 1) - 1) / 2
+    points = np.einsum("ij,jxyz->ixyz", matrix, points) + (np.array(atlas.brain.shape).reshape(3, 1, 1, 1) - 1) / 2
     for axis in range(3):
         points[axis] += 1.8 * _smooth(rng, size, np.full(3, 4.0), 30) + 0.6 * _smooth(rng, size, np.full(3, 4.0), 12)
     # wider ventricles: tissue near the wall is read from nearer the ventricle, or from inside
@@ -249,7 +273,7 @@ def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
     at = ndimage.map_coordinates(depth, points, order=1, mode="nearest")
     slope = [ndimage.map_coordinates(g, points, order=1, mode="nearest") for g in np.gradient(depth)]
     widen = np.clip(rng.normal(1.0, 2.0), -1.5, 6.0)
-    points -= widen * np.exp(-np.clip(at, 0, None) / 12) * np.clip((at + 6) / 6, 0, 1) * np.stack(slope)
+    points -= widen * _exp(-np.clip(at, 0, None) / 12) * np.clip((at + 6) / 6, 0, 1) * np.stack(slope)
     return np.stack([_expand(p.astype(np.float32), bases) for p in points])
 
 
@@ -273,8 +297,8 @@ class Tissue(NamedTuple):
     def near(self, centre: tuple, width: tuple) -> np.ndarray:
         """Bell around an MNI position, alike on both sides of the brain."""
         x, y, z = self.mni
-        return np.exp(-(((abs(x) - centre[0]) / width[0]) ** 2 + ((y - centre[1]) / width[1]) ** 2
-                        + ((z - centre[2]) / width[2]) ** 2))
+        across, along, up = ((p - c) / w for p, c, w in zip((abs(x), y, z), centre, width))
+        return _exp(-(across**2 + along**2 + up**2))
 
     def volume(self, values: np.ndarray, outside: float = 0) -> np.ndarray:
         out = np.full(self.brain.shape, outside, np.float32)
@@ -297,15 +321,37 @@ def _tissue(rng: np.random.Generator, where: np.ndarray, spacing: np.ndarray) ->
     power, sulci = np.float32(rng.uniform(2.0, 2.6)), np.float32(rng.uniform(1.5, 4.5))
     parts = []
     for fraction, gain, sd in ((case.grey, 1, 0), (white, 1, 0.25), (fluid, sulci, 0.45)):
-        noise = np.exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) if sd else 1
-        parts.append((gain * np.clip(fraction, 0, 1)) ** power * noise)
+        share = np.power(gain * np.clip(fraction, 0, 1), power, dtype=np.float64).astype(np.float32)
+        parts.append(share * _exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) if sd else share)
     total = sum(parts) + np.float32(1e-6)
     return case._replace(grey=parts[0] / total, white=parts[1] / total, fluid=parts[2] / total)
 
 
 def _horns(y: np.ndarray) -> np.ndarray:
     """Near 1 at the level of the frontal horns and of the atria, where caps lie."""
-    return np.exp(-(((y - 32) / 14) ** 2)) + np.exp(-(((y + 42) / 18) ** 2))
+    return _exp(-(((y - 32) / 14) ** 2)) + _exp(-(((y + 42) / 18) ** 2))
+
+
+class Plan(NamedTuple):
+    """Deep lesions as drawn, before any is laid into the brain; one row a lesion."""
+
+    place: np.ndarray  # 0..1: where in the cumulated chance of the voxels its centre lies
+    radii: np.ndarray  # (lesions, 3) mm
+    turn: np.ndarray  # (lesions, 3, 3) rotation of its axes
+    bright: np.ndarray  # relative brightness
+
+
+def _plan(rng: np.random.Generator, total: float, median: float) -> Plan:
+    """Draw lesions of `median` mm^3 until they fill about `total` mm^3."""
+    from scipy.spatial.transform import Rotation
+
+    volume = _exp(np.log(median) + 1.15 * rng.standard_normal(MOST_LESIONS))
+    left = total - GROWN * (np.cumsum(volume, dtype=np.float64) - volume)  # when its turn comes
+    axes = _exp(0.3 * rng.standard_normal((MOST_LESIONS, 3)))
+    radii = np.cbrt(0.75 / np.pi * np.minimum(volume, 1.2 * left + 4) / axes.prod(1))[:, None] * axes
+    turn = Rotation.from_quat(rng.standard_normal((MOST_LESIONS, 4))).as_matrix()
+    plan = Plan(rng.random(MOST_LESIONS), radii, turn, _exp(0.2 * rng.standard_normal(MOST_LESIONS)))
+    return Plan(*(v[left > 0].round(6) for v in plan))
 
 
 def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) -> tuple[np.ndarray, np.ndarray]:
@@ -323,31 +369,23 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     soft, bright = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     fuzz = rng.uniform(0.5, 1.5)  # mm over which a border fades
 
-    # deep lesions: centres in white matter, most of them within 25 mm of the ventricles
-    reach = rng.uniform(15, 30)
-    near = np.exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.04 if site.database == "MICCAI17" else 0.08)
+    # deep lesions: centres in white matter, most of them within 50 mm of the ventricles
+    reach = rng.uniform(35, 70)
+    near = _exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.08 if site.database == "MICCAI17" else 0.16)
     nuclei = case.near((20, -8, 4), (14, 24, 12))  # thalamus and basal ganglia: fewer
     chance = np.cumsum(case.white**2 * near * (1 - 0.8 * nuclei) * (case.white > 0.6), dtype=np.float64)
-    voxels = np.flatnonzero(brain)
-    median = 22 * max(ml, 0.3) ** 0.35
-    wanted = np.clip(rng.beta(2, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
-    while wanted > 0:
-        volume = min(np.exp(rng.normal(np.log(median), 1.15)), 1.2 * wanted + 4)  # mm^3
-        centre = np.array(np.unravel_index(voxels[np.searchsorted(chance, rng.random() * chance[-1])], shape))
-        axes = np.exp(rng.normal(0, 0.3, 3))
-        radii = (0.75 / np.pi * volume) ** (1 / 3) * axes / np.prod(axes) ** (1 / 3)
-        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] / radii[:, None]
+    deep = np.clip(rng.beta(6, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
+    plan = _plan(rng, deep, 22 * max(ml, 0.3) ** 0.35)
+    centres = np.flatnonzero(brain)[np.searchsorted(chance, plan.place * chance[-1])]
+    for centre, radii, turn, light in zip(np.transpose(np.unravel_index(centres, shape)), *plan[1:]):
         half = np.ceil((radii.max() + 2.5) / spacing).astype(int)
         low, high = np.maximum(centre - half, 0), np.minimum(centre + half + 1, shape)
         part = tuple(slice(a, b) for a, b in zip(low, high))
-        offset = np.stack(np.meshgrid(
-            *[(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, spacing)], indexing="ij"))
-        distance = np.sqrt((np.tensordot(turn, offset, (1, 0)) ** 2).sum(0))  # 1 = border
+        offset = np.meshgrid(*[(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, spacing)], indexing="ij")
+        distance = np.sqrt((np.einsum("ij,jxyz->ixyz", turn / radii[:, None], np.stack(offset)) ** 2).sum(0))  # 1 = border
         score = radii.min() * (1.1 - distance + 0.3 * ragged[part]) / fuzz
-        value = room[part] / (1 + np.exp(-np.clip(4 * score, -30, 30)))
-        grown = np.count_nonzero((value > 0.5) & (soft[part] <= 0.5)) * voxel
-        wanted -= max(grown, 0.2 * volume)  # the second, so that it ends where there is no room
-        bright[part] = np.where(value > soft[part], np.exp(rng.normal(0, 0.2)), bright[part])
+        value = room[part] / (1 + _exp(-np.clip(4 * score, -30, 30)))
+        bright[part] = np.where(value > soft[part], light, bright[part])
         soft[part] = np.maximum(soft[part], value)
 
     soft, bright, room, ragged = (v[brain] for v in (soft, bright, room, ragged))
@@ -355,12 +393,12 @@ def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) 
     if left > 0:  # caps on the horns and halos along the walls
         thickness = 2.0 + (0.6 * ml) ** 0.5  # mm
         score = 0.8 * _horns(case.mni[1]) + 0.45 * min(1, thickness / 6) * ragged + 0.7 * case.smooth(rng, 12)
-        score -= np.clip(case.depth, -1, None) / thickness + 1.5 * np.exp(-((case.mni[0] / 10) ** 2))  # few at the midline
+        score -= np.clip(case.depth, -1, None) / thickness + 1.5 * _exp(-((case.mni[0] / 10) ** 2))  # few at the midline
         free = (room > 0.5) & (soft <= 0.5) & (case.depth > -1) & (case.depth < 40)
         values = score[free]
         if left < values.size:
             limit = np.partition(values, values.size - left)[values.size - left]
-            value = room / (1 + np.exp(-np.clip(4 * (score - limit) * thickness / fuzz, -30, 30)))
+            value = room / (1 + _exp(-np.clip(4 * (score - limit) * thickness / fuzz, -30, 30)))
             soft = np.maximum(soft, value * np.clip((case.depth + 2) / 2, 0, 1))
     return soft, bright
 
@@ -399,8 +437,8 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     # white matter that is not quite normal: patches, haze near the ventricles, caps of the
     # healthy old, and a fading surround of each lesion, none of which a rater outlines
     surround = ndimage.gaussian_filter(case.volume(soft), 2.5 / case.spacing, truncate=2.5)[case.brain]
-    dirty = rng.gamma(2, 0.06) * np.clip(0.5 + 0.7 * broad, 0, 2) * np.exp(-outside / 14)
-    caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * np.exp(-outside / 2.5) * _horns(case.mni[1])
+    dirty = rng.gamma(2, 0.06) * np.clip(0.5 + 0.7 * broad, 0, 2) * _exp(-outside / 14)
+    caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * _exp(-outside / 2.5) * _horns(case.mni[1])
     contrast = np.clip(rng.normal(0.48, 0.13), 0.15, 0.9) * (0.5 if flat else 1)
     w = 1 + dirty + caps + rng.uniform(0.03, 0.07) * broad + rng.uniform(0.02, 0.04) * (fine + middle)
     w += rng.uniform(0.1, 0.5) * contrast * surround
@@ -409,7 +447,7 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     lesion = soft * contrast * bright * (1 + 0.08 * fine)
     flair = g * grey + (w + 0.7 * lesion) * white + c * fluid + lesion * (0.3 * white + 0.2 * grey)
     # look-alikes: lining of the ventricles, choroid plexus (floor of the body, atrium), septum
-    wall = np.exp(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
+    wall = _exp(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
     flair += rng.uniform(0, 0.35) * wall * (white + 0.5 * fluid)
     plexus = np.clip(case.near((22, -40, 6), (7, 8, 7)) + 0.7 * case.near((10, -15, 14), (6, 22, 3)), 0, 1) * fluid * (depth < 0)
     flair += rng.uniform(0.3, 1.3) * plexus * np.clip(0.3 + fine, 0, 1.5)
@@ -435,7 +473,7 @@ def _scan(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, size: 
     from scipy import ndimage
 
     image = ndimage.gaussian_filter(image * brain, [0.45, 0.45, 0.2], truncate=3)
-    image *= np.exp(rng.uniform(0.01, 0.08) * _smooth(rng, image.shape, size, 70))
+    image *= _exp(rng.uniform(0.01, 0.08) * _smooth(rng, image.shape, size, 70))
     if ghost:  # shifted, attenuated copies along the phase-encoding axis (y) and a slight blur
         shift = int(rng.integers(image.shape[1] // 12, image.shape[1] // 4))
         copies = sum(np.roll(image, k * shift, 1) * ghost / abs(k) * (-1) ** k for k in (-2, -1, 1, 2))
@@ -443,7 +481,7 @@ def _scan(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, size: 
     values = image[brain]
     errors = np.float32(noise) * rng.standard_normal((2, values.size), dtype=np.float32)
     image = np.zeros_like(image)
-    image[brain] = np.hypot(values + errors[0], errors[1])
+    image[brain] = np.sqrt((values + errors[0]) ** 2 + errors[1] ** 2)
     return image
 
 
@@ -466,7 +504,8 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     voxel : three floats, optional
         Voxel size in mm; by default the site's own, but not finer than 1 mm in any
         direction (MS16 and MS17 would take three to six times the time and
-        space, and the networks see 128 voxels a side whatever comes in).
+        space, and the networks see 128 voxels a side whatever comes in), and in the
+        cases 05, 11 and 17 of a site of MICCAI17 or MS15 with slices of 5, 6 and 7 mm.
 
     Returns
     -------
@@ -482,7 +521,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     info = _site(site)
     if len(case) < 3 or not case[-2:].isdigit():
         raise ValueError(f"case must end in a two-digit number, such as sub-synutr03, got {case!r}")
-    size = _size(info, voxel)
+    size = _size(info, voxel, int(case[-2:]))
     rng = _generator(seed, f"{site}/{case}")
     fault = str(rng.choice(FAULTS)) if rng.random() < DEGRADED_SHARE else ""
 
@@ -490,7 +529,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     spacing = size / [1, 1, thin]
     atlas = anatomy()
     ml = np.clip(rng.normal(*info.brain_ml), 1000, 1750)
-    scale = (ml * 1000 / (atlas.brain > 0.5).sum()) ** (1 / 3)
+    scale = round(float(ml * 1000 / (atlas.brain > 0.5).sum()) ** (1 / 3), 6)
     shape = np.ceil((np.array(atlas.brain.shape) * scale + 14) / size).astype(int) * [1, 1, thin]
     where = _coordinates(rng, tuple(shape), spacing, scale)
     tissue = _tissue(rng, where, spacing)
@@ -511,7 +550,7 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
 
     affine = np.diag([*size, 1.0])
     affine[:3, 3] = -size * (np.array(brain.shape) - 1) / 2
-    level = np.exp(rng.normal(np.log(600), 0.4, 2))  # scanners count in arbitrary units
+    level = np.exp(rng.normal(np.log(600), 0.4, 2)).round(3)  # scanners count in arbitrary units
     images = [np.where(brain, np.clip(np.rint(v * s), 1, 32767), 0).astype(np.int16) for v, s in zip((t1, flair), level)]
     images += [lesion.astype(np.uint8), brain.astype(np.uint8)]
     images = [nib.Nifti1Image(v, affine) for v in images]

@@ -6,6 +6,7 @@ ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs
 request, no kernel, and it works from a file that was opened with a double click.
 """
 
+from wmhqc.view.dropout import PassesExplorer, passes
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
 from wmhqc.view.tables import TableExplorer, table
 from wmhqc.view.tertiles import BurdenExplorer, burden
@@ -13,6 +14,6 @@ from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_number
 from wmhqc.view.widget import Explorer
 
 __all__ = [
-    "BurdenExplorer", "CaseExplorer", "Explorer", "SliceExplorer", "TableExplorer", "ThresholdExplorer",
-    "burden", "cases", "slices", "table", "threshold", "threshold_numbers",
+    "BurdenExplorer", "CaseExplorer", "Explorer", "PassesExplorer", "SliceExplorer", "TableExplorer", "ThresholdExplorer",
+    "burden", "cases", "passes", "slices", "table", "threshold", "threshold_numbers",
 ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""Calibration cases: scans with a manual mask that did not train the networks which judged them.
+
+Their predicted and true Dice give the interval of a new prediction and the threshold with a guarantee; their features
+say whether a new scan is of their kind. By default they are the validation cases of the reference run; a table that
+``wmhqc qc`` wrote for labelled scans of one's own takes their place (`read_calibration`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wmhqc import reference, thresholds
+from wmhqc.features import FEATURES
+from wmhqc.files import sha256
+from wmhqc.screen.labels import SCORE
+
+
+def reference_cases() -> pd.DataFrame:
+    """The validation cases of the reference run, each once, with their features.
+
+    Of a case that several folds validated, the first fold's row counts: rows of one case are not
+    independent. No test case is among the rows of its fold.
+    """
+    rows = thresholds.one_row_a_case(reference.cases("validation").sort_values("fold", kind="stable"))
+    features = reference.table("prepared")
+    new = [name for name in features if name in FEATURES and name not in rows]
+    return rows.merge(features[["case", *new]], on="case", how="left")
+
+
+def read_calibration(path) -> pd.DataFrame:
+    """Calibration cases of one's own: the `group.tsv` that ``wmhqc qc`` wrote for labelled scans.
+
+    Of a patient with several scans the first counts, as those are not independent.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; no row with a predicted and a true Dice; a case twice; judged by other reference networks.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected the group.tsv that `wmhqc qc` wrote for labelled scans"
+        )
+    text = {name: str for name in ("case", "patient", "program")}
+    table = pd.read_csv(
+        path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""], quoting=csv.QUOTE_NONE
+    )
+    missing = [name for name in ("case", SCORE, "lesion_dice") if name not in table]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; expected the group.tsv that `wmhqc qc` wrote")
+    table = table[table["lesion_dice"].notna() & table[SCORE].notna()]
+    if table.empty:
+        raise ValueError(f"{path}: no case has a true Dice; judge scans with manual masks first (`--lesion`)")
+    twice = table["case"][table["case"].duplicated()].unique()
+    if len(twice):
+        names = ", ".join(twice[:3])
+        raise ValueError(f"{path}: case {names} is there more than once; calibration cases are independent")
+    if "reference" in table and (table["reference"] != sha256(reference.folder() / "manifest.json")).any():
+        raise ValueError(f"{path} was made with other reference networks than these; judge the labelled scans anew")
+    if "patient" in table:
+        table = table[~table["patient"].duplicated() | table["patient"].isna()]
+    return table.reset_index(drop=True)
+
+
+def exclude_patient(calibration: pd.DataFrame, row: Mapping) -> pd.DataFrame:
+    """The calibration cases that are neither this scan itself nor another one of its patient."""
+    own = pd.Series(False, calibration.index)
+    if "flair_sha256" in calibration:
+        own |= calibration["flair_sha256"] == sha256(row["flair"])
+    if "patient" in calibration and row.get("patient"):
+        own |= calibration["patient"] == row["patient"]
+    return calibration[~own]
+
+
+def same_origin(calibration: pd.DataFrame, given: bool, program: str = "") -> pd.DataFrame:
+    """The calibration cases whose segmentations are of the same origin: our networks', or that program's."""
+    judged, programs = _made_by(calibration)
+    same = judged == ("given" if given else "own")
+    return calibration[same & (programs == program) if given else same]
+
+
+def origin(given: bool, program: str) -> str:
+    """Whose segmentation it is, in words."""
+    return (program or "a program without a name") if given else "our own"
+
+
+def origins(calibration: pd.DataFrame) -> str:
+    """Whose segmentations the calibration cases are, in words."""
+    if calibration.empty:
+        return "none is left but this patient's own"
+    made = {origin(judged == "given", program) for judged, program in zip(*_made_by(calibration))}
+    return f"theirs: {', '.join(sorted(made))}"
+
+
+def _made_by(calibration: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Own or given, and the name of the program."""
+    judged = calibration.get("judged", pd.Series("own", calibration.index))
+    return judged, calibration.get("program", pd.Series("", calibration.index)).fillna("")
+
+
+def describe(path=None) -> str:
+    """Where the calibration cases are from, as a sentence."""
+    if path:
+        path = Path(path).absolute()
+        return f"The calibration cases are the labelled scans of {path.parent.name}/{path.name}."
+    return (
+        "The calibration cases are the validation cases of all folds of the reference run, synthetic scans, each "
+        "judged by its own fold's networks; those used here are the networks of one fold."
+    )
+
+
+def ranges(calibration: pd.DataFrame, names) -> dict:
+    """What the middle 98 % of the calibration cases have: name -> [low, high]."""
+    known = [name for name in names if name in calibration and calibration[name].notna().any()]
+    return {name: np.nanpercentile(calibration[name].to_numpy(float), (1, 99)).tolist() for name in known}

@@ -1,0 +1,144 @@
+"""Judge one scan: segment it, score the segmentation, predict its Dice, say whether to trust it.
+
+row = {"case": "sub-01", "flair": "F.nii.gz", "t1": "T.nii.gz"}
+judgement = judge(row, load_networks(), reference_cases())
+judgement.record["verdict"], judgement.record["reasons"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from wmhqc import preprocess
+from wmhqc.assess import assess
+from wmhqc.features import scan_features
+from wmhqc.checks import contrast, find_brain
+from wmhqc.screen import calibration as known
+from wmhqc.screen import inputs
+from wmhqc.screen.labels import SCORE
+from wmhqc.screen.records import to_json
+from wmhqc.screen.verdict import decide
+
+
+@dataclass
+class Judgement:
+    """What is known about one scan.
+
+    Attributes
+    ----------
+    record : dict
+        Everything but the images: see `judge`.
+    prepared : wmhqc.preprocess.Prepared
+        The scan as the networks saw it.
+    images : dict of str to nibabel image
+        On the scan's own grid: `t1`, `flair`, `prediction` (mean probability), `mask`
+        (our segmentation), `uncertainty` (bit), `error` (FLAIR minus reconstruction) and, if
+        given, `brainmask`, `segmentation` and `lesion`.
+    """
+
+    record: dict
+    prepared: preprocess.Prepared
+    images: dict
+
+
+def load_networks() -> dict:
+    """The reference networks of all folds together, as `wmhqc.assess.assess` takes them."""
+    from wmhqc import reference
+
+    return reference.networks()
+
+
+def judge(
+    row: Mapping,
+    networks: Mapping,
+    calibration: pd.DataFrame,
+    images: Mapping | None = None,
+    passes: int = 20,
+    seed: int = 0,
+    **rule,
+) -> Judgement:
+    """Segment a scan, score the segmentation or the given one, and decide.
+
+    Parameters
+    ----------
+    row : Mapping
+        As in `wmhqc.screen.inputs.read`; `program`, if known, names what drew the given segmentation.
+    networks : mapping
+        From `load_networks`.
+    calibration : DataFrame
+        From `wmhqc.screen.calibration`: `reference_cases` or `read_calibration`.
+    images : mapping, optional
+        What `read` returned for this row, if it was called before.
+    passes : int
+        Monte Carlo passes.
+    **rule
+        tau, risk and level of `wmhqc.screen.verdict.decide`.
+
+    Returns
+    -------
+    Judgement
+        Its `record`: case; patient; judged (own or given) and program; what `decide` returns; scores; truth (empty
+        without a manual mask); features; ranges (what the middle 98 % of the calibration cases have). Dice and
+        threshold are measured on the networks' grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
+    """
+    images = dict(inputs.read(row) if images is None else images)
+    given, program = "segmentation" in images, row.get("program") or ""
+    size = networks["mc_unet"][0].input_shape[1]
+    scan = (row["case"], images["t1"], images["flair"])
+    prepared = preprocess.prepare(*scan, images.get("lesion"), images.get("brainmask"), size)
+    mask = None
+    if given:
+        mask = preprocess.prepare(*scan, images["segmentation"], images.get("brainmask"), size).lesion > 0
+    maps, scores = assess(prepared, networks, mask, passes=passes, seed=seed)
+    del scores["case"]
+    shown = {"prediction": maps["mean"], "uncertainty": maps["entropy"], "error": maps["error"]}
+    images |= {name: preprocess.to_scan(values, prepared) for name, values in shown.items()}
+    probability = np.asanyarray(images["prediction"].dataobj)
+    images["mask"] = nib.Nifti1Image((probability >= 0.5).astype(np.uint8), prepared.affine)
+    on_scan, truth_on_scan = _on_scan(images)
+    scores |= on_scan
+
+    truth = {name: scores.pop(name) for name in _truth_names() if name in scores} | truth_on_scan
+    features = scan_features(prepared)
+    record = {
+        "case": row["case"],
+        "patient": row.get("patient") or row["case"],
+        "judged": "given" if given else "own",
+        "program": program,
+        **decide(scores | features, calibration, given, program=program, **rule),
+        "truth": truth,
+        "scores": scores,
+        "features": features,
+        "ranges": known.ranges(calibration, [*scores, *features]),
+    }
+    return Judgement(to_json(record), prepared, images)
+
+
+def _on_scan(images: Mapping) -> tuple[dict, dict]:
+    """Scores of the judged mask on the scan's own grid, and its truth where there is a manual mask."""
+    from wmhqc.metrics import lesion_dice
+
+    flair, judged = images["flair"], _bool(images.get("segmentation", images["mask"]))
+    ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
+    found = contrast(judged, np.asanyarray(flair.dataobj), find_brain(images), flair.affine)
+    scores, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": found}, {}
+    if "lesion" in images:
+        lesion = _bool(images["lesion"])
+        truth = {"dice_on_scan": lesion_dice(judged, lesion), "true_on_scan_ml": ml * np.count_nonzero(lesion)}
+    return scores, truth
+
+
+def _bool(image) -> np.ndarray:
+    return np.asanyarray(image.dataobj) > 0
+
+
+def _truth_names() -> list[str]:
+    from wmhqc.metrics import measure
+
+    some = np.zeros((3, 3, 3))
+    return list(measure(some, some > 0, (1, 1, 1)))
