@@ -31,7 +31,7 @@ SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
 AFTER = ast.literal_eval(
     re.search(r"^AFTER = (\{.*?^\})", (ROOT / "workflow" / "Snakefile").read_text(), re.M | re.S)[1]
 )
-TOC = [entry["file"] for entry in yaml.safe_load((ROOT / "_toc.yml").read_text())["chapters"]]
+TOC = [page["file"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] for page in part["chapters"]]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "wmhqc/data/README.md")
 CHAPTERS = [page.stem for page in twins.chapters()]
 

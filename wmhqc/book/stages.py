@@ -251,6 +251,17 @@ def _found(place) -> dict:
     return read_json(place.with_suffix(".json"), {}) if place.exists() else {}
 
 
+def judged(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Validation cases, test cases and real patients among the rows of a chapter or of `reference.cases()`.
+
+    Validation and test cases are the synthetic ones where there are any; a real patient counts once, as the networks
+    see him that test him.
+    """
+    real = ~cases["synthetic"].astype(bool)
+    validation, test = (cases[~real & (cases["split"] == part)] for part in ("validation", "test"))
+    return validation, test, cases[real & cases["split"].isin(["test", "real"])]
+
+
 def mean(run, case: str) -> np.ndarray:
     """Mean lesion probability of a case (n, n, n)."""
     return load_maps(Path(run) / "uncertainty" / "maps" / f"{case}.npz")["mean"]
