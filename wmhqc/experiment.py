@@ -52,9 +52,9 @@ SETTINGS = {
     "slopes": "channel",
     "precision": "float32",  # or "mixed_bfloat16", for GPUs that have it
     "start_from": None,  # folder of a run whose U-nets are to be fine-tuned on this cohort
-    "mc_unet": {"epochs": 45, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
-    "rec_unet": {"epochs": 16, "steps": 40, "learning_rate": 0.003, "schedule": "cosine"},
-    "reg_net": {"epochs": 8, "steps": 25, "batch": 2, "schedule": "cosine"},
+    "mc_unet": {"epochs": 15, "steps": 120, "learning_rate": 0.003, "schedule": "cosine"},
+    "rec_unet": {"epochs": 4, "steps": 160, "learning_rate": 0.003, "schedule": "cosine"},
+    "reg_net": {"epochs": 4, "steps": 50, "batch": 2, "schedule": "cosine"},
 }
 
 
@@ -245,13 +245,16 @@ def _train(run, fold, name, build, example, validation, loss, options):
 
 
 def _weights(run, cases):
-    """How often each training case is drawn: real patients together `real_share` of the time."""
     table = pd.read_csv(Path(run) / "cohort.csv").set_index("case").loc[list(cases)]
+    return draw_weights(table, settings(run)["real_share"])
+
+
+def draw_weights(table: pd.DataFrame, real_share: float) -> np.ndarray | None:
+    """How often each training case is drawn: real patients together `real_share` of the time; None: all alike."""
     real = ~table["synthetic"].astype(bool).to_numpy()
     if real.all() or not real.any():
         return None
-    share = settings(run)["real_share"]
-    return np.where(real, share / real.sum(), (1 - share) / (~real).sum())
+    return np.where(real, real_share / real.sum(), (1 - real_share) / (~real).sum())
 
 
 @contextmanager

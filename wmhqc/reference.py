@@ -1,35 +1,21 @@
 """The reference run: results and trained networks that come with the package.
 
 They are what `workflow/experiment.smk` made (`manifest.json` says how, on which cases and machine).
-`WMHQC_REFERENCE` names the folder of another run, of which `release` wrote what is needed.
+`WMHQC_REFERENCE` names the folder of another run, of which `wmhqc.release` wrote what is needed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from wmhqc import experiment, training
-from wmhqc.files import replacing
 from wmhqc.regression import PAIRS
 
-FILES = (
-    "cases.csv",
-    "cohort.csv",
-    "folds.csv",
-    "histories.csv",
-    "manifest.json",
-    "prepared.csv",
-    "reliability.csv",
-    "seen.csv",
-    "settings.json",
-    "stress.csv",
-)
 NAMES = ("mc_unet", "rec_unet", *(f"reg_net_{pair}" for pair in PAIRS))
 #: A synthetic case whose lesion volume differs by more than this part from the run's came out otherwise here.
 SAME_VOLUME = 1e-3
@@ -47,7 +33,7 @@ def folder() -> Path:
     if not (path / "manifest.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no reference run (manifest.json is missing); unset WMHQC_REFERENCE, or name a folder that "
-            "wmhqc.reference.release wrote"
+            "wmhqc.release.release wrote"
         )
     return path
 
@@ -172,45 +158,3 @@ def otherwise(cohort: pd.DataFrame) -> pd.DataFrame:
 def parts(fold: int = 0) -> dict:
     """Case -> "test", "validation" or "train" for the networks of a fold."""
     return experiment.parts(folder(), fold).to_dict()
-
-
-def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, lineage and networks of all folds.
-
-    Weights are stored as float16, half the size, and loaded as float32.
-    """
-    run, out = Path(run), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if (run / name).exists():
-            shutil.copyfile(run / name, out / name)
-    for weights in sorted(run.glob(f"fold_*/*/{training.WEIGHTS}")):
-        target = out / weights.relative_to(run)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fold = int(weights.parents[1].name.removeprefix("fold_"))
-        _save_half(experiment.network(run, fold, weights.parent.name), target)
-        shutil.copyfile(weights.with_name("lineage.json"), target.with_name("lineage.json"))
-
-
-def _save_half(model, path) -> None:
-    """Weights in HDF5 as float16, without the state of the optimiser."""
-    import h5py
-
-    with replacing(path) as partial:
-        whole = partial.with_name(f"whole-{partial.name}")
-        try:
-            model.save_weights(whole)
-            with h5py.File(whole) as source, h5py.File(partial, "w") as half:
-                source.visititems(lambda name, item: _copy_half(name, item, half))
-        finally:
-            whole.unlink(missing_ok=True)
-
-
-def _copy_half(name, item, target) -> None:
-    if hasattr(item, "shape"):
-        small = item.dtype.kind == "f"
-        target.create_dataset(name, data=item[()].astype("float16") if small else item[()])
-    else:
-        target.require_group(name)
-    for key, value in item.attrs.items():
-        target[name].attrs[key] = value

@@ -60,9 +60,9 @@ rule gather:
 
         evaluation.gather(RUN)
         if "release" in config:
-            from wmhqc import reference
+            from wmhqc.release import release
 
-            reference.release(RUN, config["release"])
+            release(RUN, config["release"])
 
 
 rule start:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from wmhqc import preprocess
 from wmhqc.assess import assess
-from wmhqc.features import scan_features
 from wmhqc.checks import contrast, find_brain
+from wmhqc.features import scan_features
 from wmhqc.screen import calibration as known
 from wmhqc.screen import inputs
 from wmhqc.screen.labels import SCORE
