@@ -9,7 +9,7 @@ import pytest
 from wmhqc import cohort, reference
 from wmhqc.book import own, stages
 from wmhqc.files import load_maps
-from wmhqc.sources import download, synthetic
+from wmhqc.sources import available, synthetic
 
 SHORT = {"epochs": 1, "steps": 1, "progress": False}
 
@@ -23,7 +23,7 @@ def small(tiny_run, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("WMHQC_REFERENCE", str(released))
     monkeypatch.setattr(synthetic, "make_cohort", functools.partial(synthetic.make_cohort, voxel=(4, 4, 4)))
     none = cohort.read_csv(tiny_run / "cohort.csv").iloc[:0]
-    monkeypatch.setattr(download, "real_patients", lambda *_, **__: (none, "no real patients"))
+    monkeypatch.setattr(available, "real_patients", lambda *_, **__: (none, "no real patients"))
 
 
 @pytest.fixture(scope="module")

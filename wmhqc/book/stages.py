@@ -86,7 +86,7 @@ def _refuse_other_than_the_reference(chosen) -> None:
 
 
 def _cohort(folder, chosen, jobs):
-    from wmhqc.sources import download, synthetic
+    from wmhqc.sources import available, synthetic
 
     names, part = chosen["cases"], pd.Series(reference.parts())
     if names is None:
@@ -96,7 +96,7 @@ def _cohort(folder, chosen, jobs):
     table = synthetic.make_cohort(folder / "cohort", names, chosen["seed"], jobs, progress=False)
     own = chosen["cases"] is not None
     table["split"] = training.split(table, chosen["seed"]) if own else table["case"].map(part)
-    real, note = download.real_patients(chosen["ms17"], progress=False)
+    real, note = available.real_patients(chosen["ms17"], progress=False)
     real = real[real["lesion"] != ""].assign(split="real")  # without a manual mask there is nothing to compare with
     return pd.concat([table, real], ignore_index=True), note
 
