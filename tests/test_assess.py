@@ -51,12 +51,17 @@ def test_passes_are_dealt_among_the_networks(case, nets):
 
 def test_without_other_networks_their_scores_are_left_out(case, nets):
     maps, row = assess(case, {"mc_unet": nets["mc_unet"][:1]}, passes=2, other_samples=False)
-    assert "error" not in maps and not [name for name in row if name.startswith(("vs_error", "predicted", "tta", "ensemble"))]
+    assert "error" not in maps and not [
+        name for name in row if name.startswith(("vs_error", "predicted", "tta", "ensemble"))
+    ]
 
 
 def test_the_answers_of_several_networks_are_averaged(case, nets):
     several = nets | {"reg_net_mask": [networks.reg_net(SIZE, "sigmoid"), networks.reg_net(SIZE, "sigmoid")]}
-    each = [assess(case, nets | {"reg_net_mask": [net]}, passes=2, other_samples=False)[1] for net in several["reg_net_mask"]]
+    each = [
+        assess(case, nets | {"reg_net_mask": [net]}, passes=2, other_samples=False)[1]
+        for net in several["reg_net_mask"]
+    ]
     both = assess(case, several, passes=2, other_samples=False)[1]
     assert both["predicted_dice_mask"] == pytest.approx(np.mean([row["predicted_dice_mask"] for row in each]), abs=1e-5)
 

@@ -258,9 +258,18 @@ def test_bad_input_is_refused_before_any_work(cases, run, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("profile", [[], ["--profile", "workflow/slurm", "--executor", "local"]], ids=["here", "cluster"])
+@pytest.mark.parametrize(
+    "profile", [[], ["--profile", "workflow/slurm", "--executor", "local"]], ids=["here", "cluster"]
+)
 def test_the_workflow_plans_all_networks_of_all_folds(tmp_path, profile):
-    command = [Path(sys.executable).with_name("snakemake"), "-s", "workflow/experiment.smk", "--dry-run", "--cores", "2"]
+    command = [
+        Path(sys.executable).with_name("snakemake"),
+        "-s",
+        "workflow/experiment.smk",
+        "--dry-run",
+        "--cores",
+        "2",
+    ]
     plan = subprocess.run(
         [*command, *profile, "--nolock", "--config", f"run={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True
     )

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from test_experiment import leaks
+
 from wmhqc import catalogue, preprocess, reference, training
 from wmhqc.assess import assess
 from wmhqc.regression import PAIRS

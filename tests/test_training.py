@@ -37,12 +37,16 @@ def sessions(patients=30, count=2):
     """Patients of two databases that number them alike, with `count` sessions each."""
     rows = [
         {"case": f"sub-{d}{i:02d}s{s}", "database": d, "site": f"site{i % 3}", "patient": f"{i:02d}"}
-        for d in "ab" for i in range(patients // 2) for s in range(count)
-    ]  # fmt: skip
+        for d in "ab"
+        for i in range(patients // 2)
+        for s in range(count)
+    ]
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize("deal", [training.folds, lambda t: training.inner_folds(t, 3).to_frame("fold").assign(case=t["case"])])
+@pytest.mark.parametrize(
+    "deal", [training.folds, lambda t: training.inner_folds(t, 3).to_frame("fold").assign(case=t["case"])]
+)
 def test_no_patient_is_on_two_sides(deal):
     table = sessions()
     for column, part in deal(table).drop(columns="case").items():

@@ -5,9 +5,13 @@ from wmhqc.regression import PAIRS
 from wmhqc.sources import synthetic
 
 SETTINGS = {
-    "size": 16, "passes": 3, "folds": 3,
-    "mc_unet": {"epochs": 2, "steps": 2}, "rec_unet": {"epochs": 1, "steps": 2}, "reg_net": {"epochs": 1, "steps": 2},
-}  # fmt: skip
+    "size": 16,
+    "passes": 3,
+    "folds": 3,
+    "mc_unet": {"epochs": 2, "steps": 2},
+    "rec_unet": {"epochs": 1, "steps": 2},
+    "reg_net": {"epochs": 1, "steps": 2},
+}
 
 
 def cohort(folder, voxel=(4, 4, 4)):

@@ -60,7 +60,11 @@ def assess(
     if networks.get("rec_unet"):
         maps["reconstruction"] = _mean(errormaps.reconstruct(net, flair / 255, judged) for net in networks["rec_unet"])
         maps["error"] = flair / 255 - maps["reconstruction"]
-    row = mask_row(prepared, judged, mc, maps.get("error")) if mask is not None else scores.row(prepared, mc, maps.get("error"))
+    row = (
+        mask_row(prepared, judged, mc, maps.get("error"))
+        if mask is not None
+        else scores.row(prepared, mc, maps.get("error"))
+    )
     if "error" in maps:
         row["ssim"] = errormaps.similarity(flair / 255, maps["reconstruction"])
     if mask is None and other_samples:

@@ -32,7 +32,7 @@ RECIPE = 1
 
 
 def unseen(run, case: str) -> list[int]:
-    """The folds whose networks have not learnt from a case: the one that tests it first, then the one that validates it."""
+    """The folds whose networks have not learnt from a case: the one that tests it, then the one that validates it."""
     row = pd.read_csv(Path(run) / "folds.csv").set_index("case").loc[case]
     folds = {name: int(name.removeprefix("fold_")) for name in row.index}
     return [folds[name] for part in ("test", "validation") for name in row.index[row == part]]
@@ -84,8 +84,12 @@ class _Networks(dict):
 
 def _key(run, folds, names, prepared, passes) -> str:
     """What the result of a case depends on, as one hash."""
-    weights = [sha256(fold_folder(run, fold) / name / training.WEIGHTS) for fold in folds for name in names
-               if (fold_folder(run, fold) / name / training.WEIGHTS).exists()]  # fmt: skip
+    weights = [
+        sha256(fold_folder(run, fold) / name / training.WEIGHTS)
+        for fold in folds
+        for name in names
+        if (fold_folder(run, fold) / name / training.WEIGHTS).exists()
+    ]
     return hashlib.sha256(json.dumps([RECIPE, weights, prepared.made_from, passes]).encode()).hexdigest()
 
 
@@ -94,13 +98,15 @@ def _ensemble(prepared, models) -> dict:
 
     if len(models) < 2:
         return {"ensemble_pairwise_dice": np.nan, "ensemble_vs_uncertainty": np.nan}
-    return scores.of_samples("ensemble", uncertainty.summarise(uncertainty.ensemble(models, prepared.volume)), prepared.voxel_mm3)
+    return scores.of_samples(
+        "ensemble", uncertainty.summarise(uncertainty.ensemble(models, prepared.volume)), prepared.voxel_mm3
+    )
 
 
 def predict(run, fold: int) -> None:
     """Add what is learnt from training or validation cases: predicted Dice, VS residual, scaled expected Dice.
 
-    The line of the VS residual and the temperature are fitted on the validation cases, which are judged as the test cases are.
+    The line of the VS residual and the temperature are fitted on validation cases, judged as the test cases are.
     """
     table = pd.read_csv(fold_folder(run, fold) / "maps.csv")
     table["vs_residual"] = scores.vs_residual(table, table["split"] == "validation")

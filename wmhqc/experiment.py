@@ -53,8 +53,8 @@ SETTINGS = {
     "precision": "float32",  # or "mixed_bfloat16", for GPUs that have it
     "start_from": None,  # folder of a run whose U-nets are to be fine-tuned on this cohort
     "mc_unet": {"epochs": 15, "steps": 120, "learning_rate": 0.003, "schedule": "cosine"},
-    "rec_unet": {"epochs": 4, "steps": 160, "learning_rate": 0.003, "schedule": "cosine"},
-    "reg_net": {"epochs": 4, "steps": 50, "batch": 2, "schedule": "cosine"},
+    "rec_unet": {"epochs": 4, "steps": 100, "learning_rate": 0.003, "schedule": "cosine"},
+    "reg_net": {"epochs": 4, "steps": 40, "batch": 2, "schedule": "cosine"},
 }
 
 
@@ -117,7 +117,9 @@ def _refuse_other_folds(run, folds):
         return
     before = pd.read_csv(path, dtype=str).set_index("case")
     now = folds.astype(str).set_index("case")
-    other = sorted(set(before.index) ^ set(now.index)) or [c for c in now.index if tuple(before.loc[c]) != tuple(now.loc[c])]
+    other = sorted(set(before.index) ^ set(now.index)) or [
+        c for c in now.index if tuple(before.loc[c]) != tuple(now.loc[c])
+    ]
     if other:
         raise ValueError(
             f"{run} was started with other cases or folds (they differ in {len(other)}: {', '.join(other[:5])}); its "
@@ -155,12 +157,15 @@ def train_segmenter(run, fold: int):
     chosen = settings(run)
     change = getattr(augment, chosen["augmentation"])
     return _train(
-        run, fold, "mc_unet",
+        run,
+        fold,
+        "mc_unet",
         lambda: _begin(chosen, networks.mc_unet, "mc_unet"),
         lambda case, rng: training.segmentation_example(load_case(run, case), change, rng),
         lambda case: [training.segmentation_example(load_case(run, case))],
-        losses.two_class_dice_loss, chosen["mc_unet"],
-    )  # fmt: skip
+        losses.two_class_dice_loss,
+        chosen["mc_unet"],
+    )
 
 
 def train_inpainter(run, fold: int):
@@ -169,12 +174,15 @@ def train_inpainter(run, fold: int):
 
     chosen = settings(run)
     return _train(
-        run, fold, "rec_unet",
+        run,
+        fold,
+        "rec_unet",
         lambda: _begin(chosen, networks.rec_unet, "rec_unet"),
         lambda case, rng: training.reconstruction_example(load_case(run, case), _move, rng),
         lambda case: [training.reconstruction_example(load_case(run, case))],
-        losses.inpainting_loss, chosen["rec_unet"],
-    )  # fmt: skip
+        losses.inpainting_loss,
+        chosen["rec_unet"],
+    )
 
 
 def train_dice_regressor(run, fold: int, pair: str):
@@ -215,10 +223,15 @@ def train_dice_regressor(run, fold: int, pair: str):
         return rows
 
     return _train(
-        run, fold, f"reg_net_{pair}",
+        run,
+        fold,
+        f"reg_net_{pair}",
         lambda: networks.reg_net(chosen["size"], "sigmoid" if pair == "mask" else "linear"),
-        example, validation, losses.huber(), chosen["reg_net"],
-    )  # fmt: skip
+        example,
+        validation,
+        losses.huber(),
+        chosen["reg_net"],
+    )
 
 
 def _train(run, fold, name, build, example, validation, loss, options):
@@ -229,10 +242,16 @@ def _train(run, fold, name, build, example, validation, loss, options):
 
     def fit():
         return training.fit(
-            build, cases, example,
+            build,
+            cases,
+            example,
             [pair for case in part.index[part == "validation"] for pair in validation(case)],
-            folder, loss=loss, seed=1000 * chosen["seed"] + fold, weights=_weights(run, cases), **options,
-        )  # fmt: skip
+            folder,
+            loss=loss,
+            seed=1000 * chosen["seed"] + fold,
+            weights=_weights(run, cases),
+            **options,
+        )
 
     with _precision(chosen):
         try:

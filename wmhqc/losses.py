@@ -87,9 +87,7 @@ def ssim(a, b, width=11, sigma=1.5, L=1.0):
     mean_a, mean_b, aa, bb, ab = (moments[i] for i in range(5))
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     # with c3 = c2 / 2, Eq. 6 times Eq. 7 is one fraction
-    contrast_structure = (2 * (ab - mean_a * mean_b) + c2) / (
-        aa - mean_a**2 + bb - mean_b**2 + c2
-    )
+    contrast_structure = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a**2 + bb - mean_b**2 + c2)
     return ops.mean(luminance * contrast_structure, axis=(1, 2, 3))
 
 

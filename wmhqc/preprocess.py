@@ -119,8 +119,7 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
         return nib.apply_orientation(resized, to_ras)
 
     channels = [
-        cube(scale(arrays[name][crop], brain, f"{case}: {_label(name, images[name])}"), 3)
-        for name in ("T1", "FLAIR")
+        cube(scale(arrays[name][crop], brain, f"{case}: {_label(name, images[name])}"), 3) for name in ("T1", "FLAIR")
     ]
     small_brain = cube(brain, 1) >= 0.5
     small_lesion = None
@@ -146,6 +145,7 @@ def prepare_row(row: Mapping, size: int = 128) -> Prepared:
     The lesion mask is read by `wmhqc.cohort.load_lesion`, which knows the labels and raters of
     the databases.
     """
+
     def given(column: str):
         value = row.get(column)
         return value if isinstance(value, (str, Path)) and str(value) else None

@@ -131,8 +131,8 @@ def unseen(cases) -> pd.Series:
     known = found.index[found.isna() & roles.notna().any(axis=1)]
     if len(known):
         raise ValueError(
-            f"all networks of {folder()} have learnt from {len(known)} of the cases ({', '.join(known[:3])} ...), so none "
-            "can judge them; leave them out, or train networks of your own (train=True)"
+            f"all networks of {folder()} have learnt from {len(known)} of the cases ({', '.join(known[:3])} ...), "
+            "so none can judge them; leave them out, or train networks of your own (train=True)"
         )
     return found
 

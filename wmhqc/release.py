@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
 from wmhqc import experiment, slices, training
-from wmhqc.files import replacing
+from wmhqc.cohort import PATHS
+from wmhqc.files import replacing, write_table
 
 FILES = (
     "cases.csv",
@@ -23,7 +26,7 @@ FILES = (
 
 
 def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, lineage, networks of all folds, slices of its cases.
+    """Copy what the package ships of a finished run: tables, manifest, lineage, networks of all folds, slices.
 
     Weights are stored as float16, half the size, and loaded as float32.
     """
@@ -32,6 +35,8 @@ def release(run, out) -> None:
     for name in FILES:
         if (run / name).exists():
             shutil.copyfile(run / name, out / name)
+    # where the images lay is of no use elsewhere, and nobody's business
+    write_table(pd.read_csv(run / "cohort.csv").drop(columns=PATHS, errors="ignore"), out / "cohort.csv")
     for weights in sorted(run.glob(f"fold_*/*/{training.WEIGHTS}")):
         target = out / weights.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The stages of the experiment by name, as `workflow/experiment.smk` calls them.
 
-    python -m wmhqc.stages STAGE RUN [FOLD [PAIR]]
+python -m wmhqc.stages STAGE RUN [FOLD [PAIR]]
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ A training folder holds `lineage.json` (what it learns from, and which cases it 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import sys
@@ -98,8 +97,11 @@ def inner_folds(table: pd.DataFrame, count: int = 2, seed: int = 0) -> pd.Series
 
 def patients(table: pd.DataFrame) -> pd.Series:
     """One name a patient: database, site and patient, or the case where the patient is not known."""
-    known = table.reindex(columns=["database", "site", "patient"]).fillna("").astype(str)
-    return (known["database"] + "/" + known["site"] + "/" + known["patient"]).where(known["patient"] != "", table["case"])
+    known = table.reindex(columns=["database", "site", "patient"]).astype(object)
+    known = known.where(known.notna(), "").astype(str)
+    return (known["database"] + "/" + known["site"] + "/" + known["patient"]).where(
+        known["patient"] != "", table["case"]
+    )
 
 
 def _deal(table, count, seed):
@@ -189,10 +191,20 @@ def fit(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     chance = None if weights is None else np.asarray(weights, float) / np.sum(weights)
-    plan = _plan(cases, {
-        "epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "schedule": schedule,
-        "patience": patience, "keep": keep, "seed": seed, "weights": None if chance is None else chance.tolist(),
-    })  # fmt: skip
+    plan = _plan(
+        cases,
+        {
+            "epochs": epochs,
+            "steps": steps,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "patience": patience,
+            "keep": keep,
+            "seed": seed,
+            "weights": None if chance is None else chance.tolist(),
+        },
+    )
     lineage = _continue(folder, plan)
     history = read_history(folder)
     done = len(history)
