@@ -19,7 +19,7 @@ _FRONT_DOOR = {
     "fit": ("training", "fit"),
     "monte_carlo": ("uncertainty", "monte_carlo"),
     "error_map": ("errormaps", "error_map"),
-    "assess": ("assess", "assess"),
+    "assess_scan": ("assess", "assess"),  # not `assess`: that is the module
     "trained_networks": ("reference", "networks"),
     "scoreboard": ("failure", "scoreboard"),
     "guaranteed_risk": ("thresholds", "guaranteed_risk"),
