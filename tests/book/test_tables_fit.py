@@ -1,7 +1,7 @@
-"""No table hides its first column or its answer, no visible line of code is cut: measured on every page of the built book.
+"""No table hides its first column or its answer, no visible line of code is cut: measured on every built page.
 
-A table's answer is its last column. On a wide screen all of a table is seen. On a phone it may scroll sideways in its own
-box; then the first column stays where it is, so that it is seen beside the last one.
+A table's answer is its last column. On a wide screen all of a table is seen. On a phone it may scroll sideways in its
+own box; then the first column stays where it is, so that it is seen beside the last one.
 """
 
 import pytest
@@ -32,7 +32,7 @@ MEASURE = """(phone) => {
   }
   if (!phone)
     for (const code of document.querySelectorAll('article .cell_input pre, article div.highlight > pre'))
-      if (shown(code) && code.clientWidth && code.scrollWidth > code.clientWidth + 1) problems.push(`code cut: ${words(code)}`);
+      if (shown(code) && code.scrollWidth > code.clientWidth + 1) problems.push(`code cut: ${words(code)}`);
   return problems;
 }"""
 

@@ -79,8 +79,8 @@ def _refuse_other_than_the_reference(chosen) -> None:
     size = reference.manifest()["settings"]["size"]
     if chosen["size"] != size or chosen["seed"]:
         raise ValueError(
-            f"the networks of the reference run read cubes of {size} voxels a side and know the cases of seed 0, not size "
-            f"{chosen['size']} and seed {chosen['seed']}. For others give the chapters `cases`, a number, and train = True, "
+            f"the networks of the reference run read cubes of {size} voxels a side and know the cases of seed 0, not "
+            f"size {chosen['size']} and seed {chosen['seed']}. For others give the chapters `cases`, a number, and train = True, "
             "from chapter 'The data' on"
         )
 
@@ -153,7 +153,7 @@ def _place(run, name, kind) -> Path:
 
 
 def build(described: dict):
-    """An untrained network from its description: the name of its function in `wmhqc.networks`, `build`, and what that takes."""
+    """An untrained network: `build` names its function in `wmhqc.networks`, the rest is what that takes."""
     from wmhqc import networks as known
 
     return getattr(known, described["build"])(**{name: value for name, value in described.items() if name != "build"})
