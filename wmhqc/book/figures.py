@@ -179,8 +179,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
     panels : mapping
         Title -> `image` (array (x, y)) and, if wanted, `outline` (mask of that shape: the manual lesions, orange),
         `predicted` (likewise: a segmentation, dashed in light blue), `voxel` (edges along x and y in mm), `limits`
-        (values that are black and white; 0 and the
-        largest value of the image by default).
+        (values that are black and white; 0 and the largest value of the image by default).
     columns : int
         Pictures in a row.
 

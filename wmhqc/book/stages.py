@@ -80,8 +80,8 @@ def _refuse_other_than_the_reference(chosen) -> None:
     if chosen["size"] != size or chosen["seed"]:
         raise ValueError(
             f"the networks of the reference run read cubes of {size} voxels a side and know the cases of seed 0, not "
-            f"size {chosen['size']} and seed {chosen['seed']}. For others give the chapters `cases`, a number, and train = True, "
-            "from chapter 'The data' on"
+            f"size {chosen['size']} and seed {chosen['seed']}. For others give the chapters `cases`, a number, and "
+            "train = True, from chapter 'The data' on"
         )
 
 
