@@ -28,7 +28,7 @@ from wmhqc.assess import assess
 from wmhqc.experiment import merge
 from wmhqc.files import load_maps, read_json, save_maps, sha256, write_json, write_table
 
-DATA = {"size": 64, "cases": None, "seed": 0, "ms17": True}
+DATA = {"size": None, "cases": None, "seed": 0, "ms17": True}
 PASSES = {"passes": 20, "seed": 0}
 #: Training cases that are made beside those that the reference networks judge.
 TRAINING_CASES = 20
@@ -47,7 +47,7 @@ def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     jobs : int, optional
         Processes at once; by default one a processor.
     **changes
-        What differs from `DATA`. `size`: edge of the cube, in voxels. `cases`: so many synthetic cases, split
+        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so many synthetic cases, split
         anew, to train networks of one's own; by default those that the first fold of the reference run tests or
         validates, and `TRAINING_CASES` of those that it learns from. `seed`: of the synthetic cohort. `ms17`:
         fetch the MS17 patients if that is possible.
@@ -61,6 +61,7 @@ def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     folder = Path(run) / "data"
     before = read_json(folder / "settings.json")
     chosen = merge(before or DATA, changes)
+    chosen["size"] = chosen["size"] or reference.manifest()["settings"]["size"]
     if chosen == before and (folder / "cohort.csv").exists():
         return cohort.read_csv(folder / "cohort.csv")
     if chosen["cases"] is None:
