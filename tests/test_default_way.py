@@ -39,6 +39,7 @@ def other_kernel():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENBLAS_CORETYPE", KERNEL)
         patch.setenv("KERAS_BACKEND", "tensorflow")
+        patch.setenv("WMHQC_SHARED", os.devnull)  # no real patients beside them
         yield
 
 
