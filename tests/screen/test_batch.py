@@ -13,7 +13,7 @@ import pytest
 from scans import files, make_scan, one
 
 from wmhqc.files import sha256
-from wmhqc.screen import cli, judge, output
+from wmhqc.screen import cli, group, judge, output
 
 
 def test_a_brain_is_extracted_only_where_a_mask_is_missing(scans, judged, tmp_path, capsys):
@@ -320,6 +320,14 @@ def test_a_full_disk_leaves_the_old_result_and_says_so(scans, judged, tmp_path, 
     assert cli.main([*one(scans), "--risk", "0.2", "--out", str(out)]) == 3
     assert capsys.readouterr().out.count(f"no space is left for {out}; make room") == 2, "nor could it be written down"
     assert files(out) == kept
+
+
+def test_a_full_disk_leaves_the_old_table(scans, judged, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["qc", str(scans), "--cases", "sub-a", "--out", str(out)]) == cli.main(["group", str(out)]) == 0
+    kept = files(out)
+    monkeypatch.setattr(group, "write_text", full)
+    assert cli.main(["group", str(out)]) == 2 and "make room" in capsys.readouterr().err and files(out) == kept
 
 
 def test_files_of_two_calls_are_not_taken_for_one_result(scans, judged, tmp_path):
