@@ -7,9 +7,8 @@ from itertools import groupby
 import numpy as np
 import traitlets
 
-from wmhqc import failure, thresholds
+from wmhqc import catalogue, failure, thresholds
 from wmhqc.view.widget import Explorer, module
-from wmhqc import catalogue
 
 # What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.
 RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "promise": thresholds.guaranteed_risk}
