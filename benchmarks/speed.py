@@ -66,12 +66,19 @@ def machine() -> dict:
     for name in ("tensorflow", "keras", "numpy", "scipy", "torch", "SimpleITK"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    names = (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    names = (
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
     return {
         "processor": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "peak_gmac_per_s": [round(peak(), 1) for _ in range(3)],
-        "gmac": {str(size): round(sum(networks.multiplications(networks.mc_unet(size, fused=False)).values()) / 1e9, 2) for size in (32, 64, 96, 128)},
+        "gmac": {
+            str(size): round(sum(networks.multiplications(networks.mc_unet(size, fused=False)).values()) / 1e9, 2)
+            for size in (32, 64, 96, 128)
+        },
         "versions": versions,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),

@@ -71,7 +71,9 @@ def test_a_brain_without_fluid_has_no_distance():
 
 
 def test_groups_that_are_alike_and_groups_that_are_not():
-    rows = [{"synthetic": kind, **dict.fromkeys(realism.MEASURES, value)} for kind in (True, False) for value in (1, 2, 3)]
+    rows = [
+        {"synthetic": kind, **dict.fromkeys(realism.MEASURES, value)} for kind in (True, False) for value in (1, 2, 3)
+    ]
     table = pd.DataFrame(rows)
     assert (realism.compare(table)["real_larger"] == 0.5).all()
     table.loc[~table["synthetic"], "lesion_ml"] += 10
