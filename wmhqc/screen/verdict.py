@@ -144,7 +144,7 @@ def evaluate_guarantee(
         failed.
     """
     rows = []
-    for fold, cases in test.groupby("fold"):
+    for _, cases in test.groupby("fold"):
         known = thresholds.one_row_a_case(validation, cases["case"])
         low, high = conformal_interval(cases[SCORE], known[SCORE], known["lesion_dice"], level)
         choice = thresholds.guaranteed_risk(known["lesion_dice"], known[SCORE], tau, risk, level=level)
