@@ -1,5 +1,7 @@
 # make book    set up, execute all chapters, build the book
-# make test    set up, run the tests (they build the book at the smoke parameters first)
+# make test    set up, build the book at the smoke parameters, run the tests
+# make check   the same with the tests that take long
+# make lint    ruff: style and likely bugs
 # SET=smoke|cpu|gpu|paper chooses the parameters of `make book` (workflow/parameters.yml)
 
 SET ?= cpu
@@ -15,10 +17,10 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export TF_ENABLE_ONEDNN_OPTS := 1
 unexport PYTHONPATH
 
-.PHONY: help book test setup notebooks lock unlock clean
+.PHONY: help book test check lint setup notebooks lock unlock clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 book: setup
 	$(SNAKEMAKE) --config set=$(SET) repository=$(REPOSITORY)
@@ -27,6 +29,14 @@ book: setup
 test: setup
 	$(SNAKEMAKE) --config set=smoke
 	python -m pytest -n 2 --dist loadfile
+
+check: setup
+	$(SNAKEMAKE) --config set=smoke
+	python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+
+lint: setup
+	ruff check .
+	ruff format --check .
 
 setup: .venv/installed
 

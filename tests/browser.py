@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,39 +13,12 @@ FLAGS = ["--disable-background-networking", "--disable-component-update", "--dis
 
 
 def find_browser() -> str:
-    """Return the path of a Chromium or Chrome; install one if there is none.
-
-    Looks on the PATH, then at Playwright's own; then tries `playwright install chromium`,
-    then Debian's package.
-    """
-    found = _present()
-    if found:
+    """The path of a Chromium or Chrome: on the PATH, or Playwright's own."""
+    if found := _present():
         return found
-    tried = [[sys.executable, "-m", "playwright", "install", "chromium"]]
-    if shutil.which("apt-get"):
-        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        tried += [
-            [*sudo, "apt-get", "update"],
-            [*sudo, "apt-get", "install", "-y", "--no-install-recommends", "chromium"],
-        ]
-    for command in tried:
-        try:
-            subprocess.run(
-                command,
-                check=False,
-                capture_output=True,
-                timeout=600,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if found := _present():
-            return found
     raise RuntimeError(
-        "no Chromium or Chrome was found, and none could be installed with: "
-        + "; ".join(" ".join(command) for command in tried)
-        + ". Install one (Debian and Ubuntu: apt-get install chromium) or put it on the PATH."
+        f"no Chromium or Chrome was found: none of {', '.join(NAMES)} is on the PATH. Install one "
+        "(Debian and Ubuntu: apt-get install chromium), or `python -m playwright install chromium`."
     )
 
 
@@ -154,10 +126,10 @@ def accessibility(page, within: str | None = None) -> list[str]:
     ]
 
 
-def check_page(page, url: str) -> list[str]:
-    """Open `url` and return its problems: scripts, requests, widgets, width, access in both themes.
+def check_page(page, url: str, themes=("light", "dark")) -> list[str]:
+    """Open `url` and return its problems: scripts, requests, widgets, access in each theme, width.
 
-    `page` must be a fresh Playwright page.
+    `page` must be a fresh Playwright page; it stays open for further checks.
     """
     problems = watch(page)
     page.goto(url)
@@ -177,7 +149,7 @@ def check_page(page, url: str) -> list[str]:
     dead = page.evaluate("document.querySelectorAll('.wmhqc-static:not(:has(> .wmhqc))').length")
     if dead:
         problems.append(f"{dead} explorers did not start")
-    for theme in ("light", "dark"):
+    for theme in themes:
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
         page.wait_for_timeout(300)  # colours fade
         problems += [f"{theme}: {text}" for text in accessibility(page)]

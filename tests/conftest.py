@@ -1,12 +1,11 @@
 """Fixtures that several test modules share."""
 
+import fcntl
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
-
-import tiny
-from browser import browser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,17 +22,38 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def chromium():
     """One browser for all tests: Playwright allows no second one in a process."""
+    from browser import browser
+
     with browser() as running:
         yield running
+
+
+def made_once(tmp_path_factory, name, make) -> Path:
+    """A folder that `make(folder)` fills once a session, also where several processes share the tests (xdist)."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_cases(tmp_path_factory):
     """The table of twelve synthetic cases with large voxels."""
-    return tiny.cohort(tmp_path_factory.mktemp("cohort"))
+    import tiny
+
+    folder = made_once(tmp_path_factory, "cohort", lambda folder: tiny.cohort(folder).to_pickle(folder / "table.pkl"))
+    return pd.read_pickle(folder / "table.pkl")
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_cases, tmp_path_factory):
     """A finished fold of the experiment on them; not to be changed."""
-    return tiny.run(tmp_path_factory.mktemp("runs") / "tiny", tiny_cases)
+    import tiny
+
+    return made_once(tmp_path_factory, "run", lambda folder: tiny.run(folder, tiny_cases))

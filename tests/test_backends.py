@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Run in a process of its own for each backend: Keras has one for life.
 RUN = """
 import sys

@@ -1,6 +1,7 @@
 import sys
 
 import numpy as np
+import pandas as pd
 
 from wmhqc.book import page
 
@@ -24,3 +25,8 @@ def test_an_interval_in_words():
     assert page.interval(0.851, 0.766, np.float64(0.92)) == "0.85 (0.77\u00a0to\u00a00.92)"
     assert page.interval(0.0512, -0.01, 0.1, "+.3f") == "+0.051 (-0.010\u00a0to\u00a0+0.100)"
     assert page.interval(0.5, nan, nan) == "0.50" and page.interval(nan, 0, 1) == "not defined"
+
+
+def test_each_source_is_named_once_below_a_picture():
+    table = pd.DataFrame({"case": list("abcd"), "licence": ["CC BY", "CC BY", "", ""], "synthetic": [False, False, True, True]})
+    assert page.credits(table, ["a", "b", "d"]) == "a, b: CC BY · d: synthetic"

@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import json
 import os
 import re
 import shutil
@@ -346,17 +345,6 @@ def test_no_machines_own_paths():
 
 # ---------------------------------------------------------------- package
 
-HEAVY = ("tensorflow", "keras", "matplotlib", "SimpleITK", "nilearn", "sklearn", "scipy", "pandas", "numpy", "plotly")
-
-
-def test_import_is_light():
-    code = "import time; t = time.perf_counter(); import wmhqc; s = time.perf_counter() - t; import json, sys; " \
-           f"print(json.dumps([s, [name for name in {HEAVY!r} if name in sys.modules]]))"  # fmt: skip
-    seconds, loaded = json.loads(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    )
-    assert loaded == [] and seconds < 1
-
 
 def test_wheel_works_elsewhere(tmp_path):
     source = tmp_path / "source"
@@ -408,7 +396,7 @@ def test_entry_points_lead_somewhere():
 def test_what_is_published_is_built_and_tested_by_the_readmes_commands():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert commands["test"] == ["bash .ci/run"]
+    assert commands["test"][0].startswith("bash .ci/run ") and commands["test"][1] == "make lint"
     assert commands["build"][0] == 'make book REPOSITORY="$REPOSITORY"'
     uploaded = next(step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", ""))
     assert uploaded == "_build/cpu/site/_build/html", "where `make book` says that the book lies"

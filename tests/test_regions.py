@@ -1,6 +1,7 @@
 """Parts of the brain that a segmentation makes, and what the maps hold there."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +73,14 @@ def test_error_of_a_worked_example():
 def test_masks_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 3, 3\) \(manual\)"):
         regions.split(np.zeros((4, 4, 4)), np.zeros((3, 3, 3)), np.zeros((4, 4, 4)))
+
+
+def test_means_over_cases_leave_out_those_without_the_part():
+    rows = pd.DataFrame({f"entropy_{part}": [0.2, 0.4] for part in regions.LABELS})
+    rows["entropy_missed_whole"] = [np.nan, 0.3]
+    rows["entropy_missed_part"] = np.nan
+    found = regions.by_part(rows, "entropy")
+    assert found.loc["healthy", "mean"] == pytest.approx(0.3) and found.loc["healthy", "cases"] == 2
+    assert 0.2 <= found.loc["healthy", "low"] < 0.3 < found.loc["healthy", "high"] <= 0.4
+    assert found.loc["missed_whole"].tolist() == [0.3, 0.3, 0.3, 1]
+    assert np.isnan(found.loc["missed_part", "mean"]) and found.loc["missed_part", "cases"] == 0

@@ -40,7 +40,14 @@ def test_the_cohort_has_the_published_composition():
     table = synthetic.members()
     assert table.case.is_unique
     assert table.site.value_counts().to_dict() == {
-        "MS15": 5, "MS16-01": 5, "MS16-08": 5, "MS17": 30, "Utrecht": 20, "Singapore": 20, "GE3T": 20}
+        "MS15": 5,
+        "MS16-01": 5,
+        "MS16-08": 5,
+        "MS17": 30,
+        "Utrecht": 20,
+        "Singapore": 20,
+        "GE3T": 20,
+    }
     assert table.database.value_counts().to_dict() == {"MICCAI17": 60, "MS17": 30, "MS16": 10, "MS15": 5}
 
 
@@ -172,16 +179,19 @@ def test_default_voxels_stop_at_1_mm_and_a_few_cases_have_thick_slices(number, s
 
 def test_ten_of_the_cohort_have_thick_slices():
     table = synthetic.members()
-    sizes = [
-        synthetic._size(synthetic.COMPOSITION[s], None, int(n))[2] for s, n in zip(table.site, table.patient)
-    ]
+    sizes = [synthetic._size(synthetic.COMPOSITION[s], None, int(n))[2] for s, n in zip(table.site, table.patient)]
     assert np.sum(np.array(sizes) >= 5) == 10
 
 
-@pytest.mark.parametrize("kernel", [
-    {"OPENBLAS_CORETYPE": "Prescott"}, {"OPENBLAS_CORETYPE": "Haswell"},
-    {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},
-], ids=lambda kernel: next(iter(kernel.values())))
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        {"OPENBLAS_CORETYPE": "Prescott"},
+        {"OPENBLAS_CORETYPE": "Haswell"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},
+    ],
+    ids=lambda kernel: next(iter(kernel.values())),
+)
 def test_every_processor_makes_the_same_case(kernel):
     """Libraries choose their kernels by the processor; here they are told to choose those of another."""
     program = (
@@ -190,20 +200,27 @@ def test_every_processor_makes_the_same_case(kernel):
         "[print(int(np.asarray(i.dataobj).sum(dtype=np.int64))) for i in case[:4]]"
     )
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], env=os.environ | kernel, capture_output=True, text=True, check=True
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=os.environ | kernel,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     here = arrays(synthetic.make_case("sub-synutr01", "Utrecht", 0, COARSE))
     assert run.stdout.split() == [str(image.sum(dtype=np.int64)) for image in here]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("sub-synutr03", "Oslo"), "site must be one of"),
-    (("patient", "Utrecht"), "two-digit"),
-    (("sub-synutr03", "Utrecht", -1), "seed"),
-    (("sub-synutr03", "Utrecht", 0, (1, 1)), "voxel"),
-    (("sub-synutr03", "Utrecht", 0, (0.1, 1, 1)), "voxel"),
-    (("sub-synutr03", "Utrecht", 0, (np.nan, 1, 1)), "voxel"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("sub-synutr03", "Oslo"), "site must be one of"),
+        (("patient", "Utrecht"), "two-digit"),
+        (("sub-synutr03", "Utrecht", -1), "seed"),
+        (("sub-synutr03", "Utrecht", 0, (1, 1)), "voxel"),
+        (("sub-synutr03", "Utrecht", 0, (0.1, 1, 1)), "voxel"),
+        (("sub-synutr03", "Utrecht", 0, (np.nan, 1, 1)), "voxel"),
+    ],
+)
 def test_bad_arguments_of_a_case(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic.make_case(*arguments)
@@ -254,10 +271,19 @@ def test_a_case_of_another_seed_is_not_taken_for_this_one(cohort, tmp_path):
     assert (tmp_path / "copy" / name).read_bytes() != (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"cases": 0}, "1 to 105"), ({"cases": 106}, "1 to 105"), ({"cases": 2.5}, "1 to 105"), ({"cases": True}, "1 to 105"),
-    ({"jobs": 0}, "jobs"), ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed"), ({"voxel": (0, 1, 1)}, "voxel"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"cases": 0}, "1 to 105"),
+        ({"cases": 106}, "1 to 105"),
+        ({"cases": 2.5}, "1 to 105"),
+        ({"cases": True}, "1 to 105"),
+        ({"jobs": 0}, "jobs"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"voxel": (0, 1, 1)}, "voxel"),
+    ],
+)
 def test_bad_arguments_of_a_cohort_leave_nothing_behind(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         synthetic.make_cohort(tmp_path / "new", **{"cases": 1, "progress": False, **options})

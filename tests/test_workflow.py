@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import depends
+
 ROOT = Path(__file__).resolve().parents[1]
 SET = "smoke"
 
@@ -65,9 +67,25 @@ def test_a_changed_parameter(project):
     assert to_do(project) == {"vs_thresholds", "book"}
 
 
-def test_a_changed_package(project):
-    change(project / "wmhqc" / "scores.py")
+def test_a_changed_module_that_all_chapters_with_networks_use(project):
+    change(project / "wmhqc" / "preprocess.py")
     assert {"data", "training", "dice_regression", "book"} <= to_do(project)
+
+
+def test_a_changed_module_that_one_chapter_uses(project):
+    change(project / "wmhqc" / "book" / "literature.py")
+    assert to_do(project) == {"literature", "book"}
+
+
+def test_a_chapter_depends_on_what_it_imports_and_on_the_data_that_this_names():
+    files = set(depends.files("literature"))
+    assert {"wmhqc/book/literature.py", "wmhqc/data/literature.csv"} <= files
+    assert not {"wmhqc/experiment.py", "wmhqc/data/published_per_case.csv", "wmhqc/screen/report.py"} & files
+    assert {"wmhqc/networks.py", "wmhqc/layers.py", "wmhqc/preprocess.py", "wmhqc/files.py"} <= set(
+        depends.files("training")
+    )
+    assert {"wmhqc/data/published_per_case.csv", "wmhqc/view/threshold.js"} <= set(depends.files("published"))
+    assert "wmhqc/data/reference/manifest.json" in depends.files("which_score")
 
 
 def test_an_unknown_set_is_refused():

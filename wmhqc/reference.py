@@ -148,8 +148,8 @@ def parts() -> dict:
 
 
 def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, networks of one fold."""
-    from wmhqc import experiment, training
+    """Copy of a finished run what the package ships: tables, manifest, networks of one fold, slices of its cases."""
+    from wmhqc import experiment, slices, training
 
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -161,3 +161,4 @@ def release(run, out) -> None:
         # saved anew: the training's file also holds the state of the optimiser, twice the weights
         experiment.network(run, FOLD, weights.parent.name).save_weights(target)
         shutil.copyfile(weights.with_name("seen.json"), target.with_name("seen.json"))
+    slices.save(*slices.of_run(run), out / slices.NAME)

@@ -8,7 +8,10 @@ the two maps hold in each, one row a case.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
+
+from wmhqc import failure
 
 CUBE = np.ones((3, 3, 3), bool)  # lesions touch by face, edge or corner, as in the WMH challenge
 HIGH = 0.3  # bit: from here on a voxel counts as marked
@@ -111,6 +114,42 @@ def error_row(flair, reconstruction, mask, lesion, brain) -> dict[str, float]:
         **means(reconstruction, parts, "painted"),
         **means(error < 0, parts, "negative"),
     }
+
+
+#: What each part is called in a table.
+LABELS = {
+    "true_positive": "found lesion",
+    "false_positive": "false positive",
+    "missed_part": "missed part of a found lesion",
+    "missed_whole": "lesion missed whole",
+    "healthy": "healthy brain",
+}
+
+
+def by_part(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Mean of `<name>_<part>` over cases with its 95 % interval (bootstrap), one row a part.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a case, from `entropy_row` or `error_row`.
+    name : str
+        "entropy", "error", "negative" ...
+
+    Returns
+    -------
+    DataFrame
+        Index: the parts of `split`; `mean`, `low`, `high` and `cases`, those that have the part.
+    """
+    found = {}
+    for part in LABELS:
+        values = rows[f"{name}_{part}"].dropna().to_numpy(float)
+        if len(values):
+            estimate = failure.bootstrap(lambda sample: sample.mean(-1), values)
+        else:
+            estimate = (np.nan,) * 3
+        found[part] = dict(zip(("mean", "low", "high"), estimate)) | {"cases": len(values)}
+    return pd.DataFrame.from_dict(found, orient="index").astype({"cases": int}).rename_axis("part")
 
 
 def _auroc(positive, negative) -> float:

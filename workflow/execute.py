@@ -24,6 +24,8 @@ import nbformat
 import papermill
 import yaml
 
+import depends
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -47,13 +49,12 @@ def refuse_unknown(known: dict, chapter: str, given: dict) -> None:
 
 def fingerprint(chapter: str, given: dict, folder: Path, after: list[str]) -> str:
     """A hash of all that the results of a chapter depend on."""
-    package = sorted(path for path in (ROOT / "wmhqc").rglob("*") if path.is_file())
+    package = [ROOT / name for name in depends.files(chapter)]
     files = [ROOT / "book" / f"{chapter}.md", ROOT / "requirements.lock", *package]
     files += [folder / name / "fingerprint" for name in after]
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in files:
-        if "__pycache__" not in path.parts:
-            digest.update(path.read_bytes())
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

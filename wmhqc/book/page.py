@@ -27,3 +27,14 @@ def interval(estimate: float, low: float, high: float, form: str = ".2f") -> str
         return "not defined"
     text = f"{estimate:{form}}"
     return text if low != low or high != high else f"{text} ({low:{form}}\u00a0to\u00a0{high:{form}})"
+
+
+def credits(table, cases) -> str:
+    """Where the cases of a picture are from, each source once: "sub-a, sub-b: CC BY. ... · sub-c: synthetic"."""
+    from wmhqc import cohort
+
+    sources = {}
+    for row in table[table["case"].isin(list(cases))].to_dict("records"):
+        case, source = cohort.credit(row).split(": ", 1)
+        sources.setdefault(source, []).append(case)
+    return " · ".join(f"{', '.join(names)}: {source}" for source, names in sources.items())

@@ -6,14 +6,38 @@ ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs
 request, no kernel, and it works from a file that was opened with a double click.
 """
 
-from wmhqc.view.dropout import PassesExplorer, passes
+from wmhqc.view.brains import QuizExplorer, quiz
+from wmhqc.view.dropout import PassesExplorer, passes, running
+from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
 from wmhqc.view.tables import TableExplorer, table
 from wmhqc.view.tertiles import BurdenExplorer, burden
 from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_numbers
+from wmhqc.view.volume import HoldExplorer, hold, hold_numbers
 from wmhqc.view.widget import Explorer
 
 __all__ = [
-    "BurdenExplorer", "CaseExplorer", "Explorer", "PassesExplorer", "SliceExplorer", "TableExplorer", "ThresholdExplorer",
-    "burden", "cases", "passes", "slices", "table", "threshold", "threshold_numbers",
-]  # fmt: skip
+    "BurdenExplorer",
+    "CaseExplorer",
+    "Explorer",
+    "HoldExplorer",
+    "PassesExplorer",
+    "QuizExplorer",
+    "SliceExplorer",
+    "TableExplorer",
+    "ThresholdExplorer",
+    "TraysExplorer",
+    "burden",
+    "cases",
+    "hold",
+    "hold_numbers",
+    "passes",
+    "quiz",
+    "running",
+    "slices",
+    "table",
+    "threshold",
+    "threshold_numbers",
+    "trays",
+    "trays_numbers",
+]

@@ -34,3 +34,10 @@ const shown = (x, digits = 2) => (Number.isNaN(x) ? "undefined" : fixed(x, digit
 const plural = (n, one, many) => (n === 1 ? one : many);
 const short = (x) =>
   (Number(x.toPrecision(3)) + 0).toLocaleString("en", { maximumSignificantDigits: 3 }).replace("-", "−");
+
+// Bytes that Python packed with gzip and base64.
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}

@@ -210,6 +210,7 @@ function render({ model, el }) {
     runs.forEach(({ picture, value }, k) => {
       const [name, title, digits] = CURVES[k];
       const all = curves.flatMap((curve) => curve[name]).filter((v) => v !== null);
+      if (!all.length) all.push(0, 1); // no mask has a voxel
       const [low, high] = [Math.min(...all), Math.max(...all)], room = 0.1 * (high - low || 1);
       const width = Math.max(240, picture.clientWidth);
       const { X, Y, add, line, done } = axes(picture, {

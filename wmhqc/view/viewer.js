@@ -23,12 +23,6 @@ function colours(stops) {
 
 const SCALES = { grey: GREY, cividis: CIVIDIS, diverging: DIVERGING };
 
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 // The pictures, their slider and the buttons of the outlines. `layout` is what all cases share; `place`
 // gives the slice, `move` is called when the reader changes it. `load` shows the maps of a case.
 function viewer({ maps, contours, step, steps }, place, move) {

@@ -1,0 +1,163 @@
+"""The question of six slices, the threshold with trays, and the window of volume: numbers and refusals."""
+
+import base64
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmhqc import slices, view
+from wmhqc.view import brains
+
+
+def picture(case="a", size=(6, 8), seed=0):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((2, *size)) > 0.6
+    return slices.Slice(case, rng.integers(0, 256, size).astype(np.uint8), *masks, (1.0, 2.0))
+
+
+def test_packed_slices_are_those_that_went_in():
+    given = [picture("a"), picture("b", (5, 7), 1)]
+    packed = brains.pack(given)
+    data = np.frombuffer(gzip.decompress(base64.b64decode(packed["data"])), np.uint8)
+    for each, shape in zip(given, packed["shapes"], strict=True):
+        nx, ny = shape
+        size, bits = nx * ny, -(-nx * ny // 8)
+        levels, one, two, data = np.split(data, np.cumsum([size, bits, bits]))
+        assert np.array_equal(levels.reshape(ny, nx).T, np.round(each.flair * (63 / 255)))
+        for mask, packed_bits in ((each.predicted, one), (each.manual, two)):
+            assert np.array_equal(np.unpackbits(packed_bits, count=size).reshape(ny, nx).T, mask)
+    assert len(data) == 0 and packed["ratios"] == [6 / 16, 5 / 14]
+
+
+# ---------------------------------------------------------------- quiz
+
+
+@given(st.lists(st.floats(0, 1), min_size=6, max_size=30))
+def test_six_different_cases_are_picked_half_of_them_failed_where_possible(dice):
+    chosen = brains.pick(dice)
+    assert len(chosen) == len(set(chosen)) == 6
+    picked, clear = np.array(dice)[chosen], np.array(dice)[np.abs(np.array(dice) - 0.5) >= 0.05]
+    among = clear if len(clear) >= 6 else np.array(dice)
+    failed, good = (among < 0.5).sum(), (among >= 0.5).sum()
+    assert (picked < 0.5).sum() == min(failed, max(3, 6 - good))
+
+
+def test_the_quiz_knows_who_failed_and_refuses_a_question_without_answer():
+    widget = view.quiz([picture()] * 3, [0.2, 0.5, 0.8], [1, 2, 3], [3, 2, 1], tau=0.5)
+    assert [case["failed"] for case in widget.data["cases"]] == [True, False, False]
+    assert [case["name"] for case in widget.data["cases"]] == ["Patient A", "Patient B", "Patient C"]
+    for dice, message in (
+        ([0.9] * 3, "failed and good"),
+        ([0.1] * 3, "failed and good"),
+        ([9, 0, 1], "0 to 1"),
+        ([0.1], "two volumes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            view.quiz([picture()] * 3, dice, [1, 2, 3], [3, 2, 1])
+
+
+# ---------------------------------------------------------------- trays
+
+
+def cases(n=12, seed=0):
+    rng = np.random.default_rng(seed)
+    dice = rng.random(n).round(2)
+    return pd.DataFrame({
+        "case": [f"sub-{i:02d}" for i in range(n)], "pairwise_dice": dice, "mean_entropy": rng.random(n), "lesion_dice": dice,
+        "hd95_mm": 40 * rng.random(n),
+    })  # fmt: skip
+
+
+def test_looks_of_a_worked_example():
+    # trusted least: Dice 0.1 (failed) and 0.6 (good); used: 0.3 (failed) and 0.9 (good)
+    found = view.trays_numbers([1, 2, 3, 4], [0.1, 0.6, 0.3, 0.9], 2, 0.5, costs=(1, 20))
+    assert found == {"tp": 1, "fp": 1, "fn": 1, "tn": 1, "looks": 2, "cost": 22}
+    turned = view.trays_numbers([-1, -2, -3, -4], [0.1, 0.6, 0.3, 0.9], 2, 0.5, confidence=-1, costs=(1, 20))
+    assert turned == found
+    assert view.trays_numbers([1, 2], [30, 10], 0, 20, bad="over")["fn"] == 1
+
+
+def test_cases_of_one_score_go_together_and_those_without_go_first():
+    assert view.trays_numbers([1, 1, 1, 2], [0] * 4, 1, 0.5)["looks"] == 3
+    found = view.trays_numbers([np.nan, 1, 2], [np.nan, 0.9, 0.9], 0, 0.5)
+    assert (found["looks"], found["tp"], found["fp"]) == (1, 1, 0)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.integers(0, 20))
+def test_no_case_is_lost(scores, looks):
+    dice = np.linspace(0, 1, len(scores))
+    found = view.trays_numbers(scores, dice, min(looks, len(scores)), 0.5)
+    assert found["tp"] + found["fp"] + found["fn"] + found["tn"] == len(scores)
+    assert found["looks"] == found["tp"] + found["fp"] >= min(looks, len(scores))
+
+
+def test_trays_carry_the_table_and_the_slices_of_their_cases():
+    table = cases()
+    table.loc[3, "mean_entropy"] = np.nan
+    widget = view.trays(
+        table, ["pairwise_dice", "mean_entropy"], [picture("sub-02"), picture("other"), picture("sub-05")]
+    )
+    data = widget.data
+    assert data["places"] == [{"sub-02": 0, "sub-05": 1}.get(name, -1) for name in table["case"]]
+    assert len(data["scans"]["shapes"]) == 2
+    assert [score["confidence"] for score in data["scores"]] == [1, -1] and data["scores"][1]["values"][3] is None
+    assert [measure["name"] for measure in data["measures"]] == ["lesion_dice", "hd95_mm"]
+    assert widget.looks == 3 and widget.limit == 0.5 and data["kinds"] == [""] * 12
+    assert (
+        view.trays(table.assign(synthetic=[True] * 11 + [False]), ["mean_entropy"]).data["kinds"][-1] == "real patient"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "scores", "message"),
+    [
+        (cases(), ["volume_ml"], "no column 'volume_ml'"),
+        (cases().assign(q=1.0), ["q"], "in the catalogue, got q"),
+        (cases(), [], "got none"),
+        (cases().drop(columns=["lesion_dice", "hd95_mm"]), ["mean_entropy"], "no measure of failure"),
+        (pd.concat([cases(), cases()]), ["mean_entropy"], "more than one row"),
+        (cases().assign(mean_entropy=np.nan), ["mean_entropy"], "no number"),
+    ],
+)
+def test_tables_that_cannot_be_shown_are_refused(table, scores, message):
+    with pytest.raises(ValueError, match=message):
+        view.trays(table, scores)
+
+
+# ---------------------------------------------------------------- window of volume
+
+
+def paradox(n=60):
+    """The score rises with the Dice over all cases, since both rise with the volume; at one volume it falls."""
+    rng = np.random.default_rng(3)
+    size, quality = np.repeat(np.arange(6.0), n // 6), rng.normal(0, 0.05, n)
+    return pd.DataFrame({
+        "case": [f"c{i}" for i in range(n)], "volume_ml": 2.0**size + 0.001 * rng.random(n), "sum": 10 * size - 60 * quality,
+        "mean": 1 - quality, "lesion_dice": 0.2 + 0.1 * size + quality,
+    })  # fmt: skip
+
+
+def test_the_line_turns_round_when_the_volume_is_held():
+    table = paradox()
+    whole = view.hold_numbers(table, "sum", 0, 60)
+    part = view.hold_numbers(table, "sum", 20, 10)
+    assert whole["r"] > 0.8 and part["r"] == pytest.approx(-1) and part["slope"] == pytest.approx(-1 / 60)
+    assert whole["r"] == pytest.approx(np.corrcoef(table["sum"], table["lesion_dice"])[0, 1])
+    assert part["low"] >= 4 and part["high"] < 5
+    assert np.isnan(view.hold_numbers(table.assign(sum=1.0), "sum", 0, 10)["r"])
+
+
+def test_the_window_begins_open_in_order_of_volume_without_rows_that_lack_a_number():
+    table = paradox().sample(frac=1, random_state=0)
+    table.iloc[0, table.columns.get_loc("sum")] = np.nan
+    table.iloc[1, table.columns.get_loc("volume_ml")] = 0.0
+    widget = view.hold(table, {"sum": ("sum", "sum (a)"), "mean": ("mean", "mean (b)")})
+    assert widget.count == 58 and widget.data["volume"] == sorted(widget.data["volume"])
+    with pytest.raises(ValueError, match="no column 'gone'"):
+        view.hold(table, {"gone": ("a", "b")})
+    with pytest.raises(ValueError, match="ten cases"):
+        view.hold(table.head(9), {"sum": ("a", "b")})
