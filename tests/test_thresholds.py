@@ -181,6 +181,13 @@ def test_one_level_covers_both_answers(asked):
     assert stats.binomtest(broken, 400, 0.1, "greater").pvalue > 0.01
 
 
+def test_a_threshold_set_beforehand_has_its_own_guarantee():
+    choice = thresholds.guarantee_at(DICE, CONF, TAU, 5.0)  # accepts 6 of 10, of which the one with 0.4 failed
+    assert choice.threshold == 5 and choice.coverage == 0.6
+    assert choice.risk == pytest.approx(proportion_interval(1, 6, 0.8)[1])
+    assert not thresholds.guarantee_at(DICE, CONF, TAU, 11.0).possible
+
+
 # ---------------------------------------------------------------- MAPIE as referee
 
 

@@ -180,8 +180,25 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
     steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
     if choice.possible or not steps.size:
         return choice
-    bound = 1.0 if failed[0] == accepted[0] else stats.beta.ppf(level, failed[0] + 1, accepted[0] - failed[0])
-    return _reached(dice, confidence, tau, steps[0], float(bound))
+    return _reached(dice, confidence, tau, steps[0], _upper_bound(failed[0], accepted[0], level))
+
+
+def guarantee_at(dice, confidence, tau: float, threshold: float, *, level: float = 0.9) -> Choice:
+    """What a threshold guarantees that was set without these cases: at most `risk` of the accepted fail.
+
+    The Clopper-Pearson bound on the failures among the cases that it accepts; impossible if it accepts none.
+    """
+    dice, confidence = _cases(dice, confidence)
+    accepted = confidence >= threshold
+    if not accepted.any():
+        return Choice(math.nan, f"cannot be guaranteed: none of {len(dice)} cases reaches the threshold")
+    bound = _upper_bound(int((dice[accepted] < tau).sum()), int(accepted.sum()), level)
+    return _reached(dice, confidence, tau, threshold, bound)
+
+
+def _upper_bound(failed: int, accepted: int, level: float) -> float:
+    """Clopper-Pearson: the rate of failure is at most this, at the confidence level."""
+    return 1.0 if failed == accepted else float(stats.beta.ppf(level, failed + 1, accepted - failed))
 
 
 def _walk(dice, confidence, tau: float, risk: float, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
