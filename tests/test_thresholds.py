@@ -171,7 +171,14 @@ def test_where_all_fail_the_best_guarantee_is_none():
     assert not thresholds.best_guarantee(np.ones(3), np.full(3, np.nan), TAU).possible
 
 
-@pytest.mark.parametrize("asked", [0.03, 0.1, 0.2])
+def test_to_ask_for_too_much_costs_nothing():
+    dice, q = draw(60, 3)
+    plain, strict = (thresholds.best_guarantee(dice, q, TAU, risk) for risk in (0.1, 0.01))
+    assert strict.coverage == pytest.approx(22 / 60) and strict.risk < 0.25
+    assert plain.risk <= max(0.1, strict.risk)
+
+
+@pytest.mark.parametrize("asked", [0.01, 0.03, 0.1, 0.2])
 def test_one_level_covers_both_answers(asked):
     """A useless score: the true risk of whatever is accepted is 12 %."""
     rng, broken = np.random.default_rng(1), 0

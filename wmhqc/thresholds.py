@@ -167,7 +167,9 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
     Where the first step of the walk does not show the risk that is asked for, its own
     Clopper-Pearson bound is the answer, for what this step accepts. One confidence level covers
     both answers: either is wrong only if the bound of one step fails, the first step if its true
-    risk exceeds what is asked, else the last step that may be passed.
+    risk exceeds what is asked, else the last step that may be passed. A risk for which the walk
+    would start beyond half of the cases is not tried: the answer is then the bound on the most
+    trusted third, or on as many as could show a risk of 10 %.
 
     Returns
     -------
@@ -176,10 +178,17 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
         case has a score.
     """
     dice, confidence = _cases(dice, confidence)
-    choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
-    steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
-    if choice.possible or not steps.size:
-        return choice
+    n = np.isfinite(confidence).sum()
+    if cases_needed(risk, level=level) > max(n / 2, cases_needed(0.1, level=level)):
+        risk = 0.1  # only sets the start: with so few cases the bound there is all there is
+        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+    else:
+        choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
+        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+        if choice.possible:
+            return choice
+    if not steps.size:
+        return Choice(math.nan, "cannot be guaranteed: no case has a score")
     return _reached(dice, confidence, tau, steps[0], _upper_bound(failed[0], accepted[0], level))
 
 

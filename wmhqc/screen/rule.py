@@ -24,6 +24,7 @@ from wmhqc.screen import triage
 MAX_RISK = 0.25
 #: What says of a mask of any origin how good it is, without calibration (on 15 masks of 5 programs 0.03 off on average).
 EXPECTED = "expected_dice"
+TOO_FEW = "cannot be guaranteed with these cases: they are too few to look for it"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def calibrate(
         predicted=predicted,
         dice=cases["lesion_dice"].to_numpy(float),
         choice=choice,
-        missing="" if asked.possible else asked.message,
+        missing="" if choice.risk <= risk else asked.message if not asked.possible else TOO_FEW,
         curve=triage.fit(predicted[measured], quality[measured] < criterion.tau),
         kind=kind,
     )

@@ -65,7 +65,8 @@ def decide(
     Returns
     -------
     dict
-        verdict (accept or review); reasons (list of dict: kind, short, detail); predicted_dice (value, low, high,
+        verdict (accept or review); reasons (list of str, a short sentence each); findings (the same with their kind,
+        scan, mask or doubt, and detail); predicted_dice (value, low, high,
         level, scores, cases, valid: does the interval hold for such a scan?); failure (words; chance, low, high of
         it); guarantee (applies, possible, threshold, tau, failure, asked, risk, level, coverage, cases, kind,
         message); ood (`wmhqc.screen.ood.ood_score`).
@@ -90,11 +91,12 @@ def decide(
     elif not value >= rule.choice.threshold:
         words = "The predicted Dice is too low." if value == value else "No Dice could be predicted."
         doubt = [_reason("doubt", words, f"Predicted {value:.2f}, accepted from {rule.choice.threshold:.2f} on.")]
-    reasons = [*scan, *mask, *unlike, *doubt]
+    findings = [*scan, *mask, *unlike, *doubt]
     valid = bool(len(same)) and not (scan or unlike)
     return {
-        "verdict": "review" if reasons else "accept",
-        "reasons": reasons,
+        "verdict": "review" if findings else "accept",
+        "reasons": [finding["short"] for finding in findings],
+        "findings": findings,
         "predicted_dice": {
             **{"value": value, "low": low, "high": high, "level": level, "valid": valid},
             **{"scores": list(rule.line.scores) if rule else [], "cases": len(rule.dice) if rule else 0},
