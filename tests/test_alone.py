@@ -11,7 +11,7 @@ import pytest
 import tiny
 from wmhqc import cohort, reference
 from wmhqc.book import alone
-from wmhqc.sources import download, synthetic
+from wmhqc.sources import available, synthetic
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def released(tiny_run, tmp_path, monkeypatch):
 
 def test_the_cohort_is_that_of_the_reference_run(released, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "make_cohort", functools.partial(synthetic.make_cohort, voxel=(4, 4, 4)))
-    monkeypatch.setattr(download, "real_patients", lambda: (cohort.read_csv(tiny_run / "cohort.csv").iloc[:0], "none"))
+    monkeypatch.setattr(available, "real_patients", lambda: (cohort.read_csv(tiny_run / "cohort.csv").iloc[:0], "none"))
     alone.catch_up(tmp_path / "run", "uncertainty", 16)
     table = cohort.read_csv(tmp_path / "run" / "data" / "cohort.csv")
     known = cohort.read_csv(tiny_run / "cohort.csv")

@@ -2,6 +2,8 @@
 
 import base64
 import gzip
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhqc import slices, view
+from wmhqc import reference, slices, view
+from wmhqc.book import brains as brains_of_the_book
 from wmhqc.view import brains
 
 
@@ -67,7 +70,8 @@ def cases(n=12, seed=0):
     rng = np.random.default_rng(seed)
     dice = rng.random(n).round(2)
     return pd.DataFrame({
-        "case": [f"sub-{i:02d}" for i in range(n)], "pairwise_dice": dice, "mean_entropy": rng.random(n), "lesion_dice": dice,
+        "case": [f"sub-{i:02d}" for i in range(n)],
+        "pairwise_dice": dice, "mean_entropy": rng.random(n), "lesion_dice": dice,
         "hd95_mm": 40 * rng.random(n),
     })  # fmt: skip
 
@@ -136,7 +140,8 @@ def paradox(n=60):
     rng = np.random.default_rng(3)
     size, quality = np.repeat(np.arange(6.0), n // 6), rng.normal(0, 0.05, n)
     return pd.DataFrame({
-        "case": [f"c{i}" for i in range(n)], "volume_ml": 2.0**size + 0.001 * rng.random(n), "sum": 10 * size - 60 * quality,
+        "case": [f"c{i}" for i in range(n)],
+        "volume_ml": 2.0**size + 0.001 * rng.random(n), "sum": 10 * size - 60 * quality,
         "mean": 1 - quality, "lesion_dice": 0.2 + 0.1 * size + quality,
     })  # fmt: skip
 
@@ -161,3 +166,63 @@ def test_the_window_begins_open_in_order_of_volume_without_rows_that_lack_a_numb
         view.hold(table, {"gone": ("a", "b")})
     with pytest.raises(ValueError, match="ten cases"):
         view.hold(table.head(9), {"sum": ("a", "b")})
+
+
+# ---------------------------------------------------------------- what the pages say
+
+
+def test_the_sum_is_the_volume_in_disguise_and_the_mean_is_not():
+    """Stated on the first page and in "From maps to thresholds"; if this fails, these pages must say something else."""
+    tested = reference.cases("test")
+    fifth = len(tested) // 5
+
+    def r(score, place=None):
+        first, count = (0, len(tested)) if place is None else (place * fifth, fifth)
+        return view.hold_numbers(tested, score, first, count)["r"]
+
+    assert r("vs_uncertainty") > 0.2
+    assert sum(r("vs_uncertainty", place) < 0 for place in range(5)) >= 3
+    assert r("mean_entropy") < -0.6 and all(r("mean_entropy", place) < 0 for place in range(5))
+
+
+def test_six_are_real_where_they_are_at_hand_and_synthetic_elsewhere():
+    none = brains_of_the_book.six([])
+    assert none.kind == "synthetic cases" and len(none.slices) == 6 and 0 < sum(d < 0.5 for d in none.dice) < 6
+    patient = {"ml": 1.0, "true_ml": 2.0, "licence": "CC BY", "citation": "Somebody"}
+    patients = [patient | {"slice": picture(f"r{i}"), "dice": i / 7} for i in range(8)]
+    some = brains_of_the_book.six(patients)
+    assert (
+        some.kind == "real patients" and some.credit == "CC BY. Somebody" and {s.case[0] for s in some.slices} == {"r"}
+    )
+    assert brains_of_the_book.six(patients[:5]).kind == "synthetic cases", "too few"
+    assert brains_of_the_book.six(patients[:3] * 2).kind == "synthetic cases", "all failed"
+
+
+def test_without_a_folder_of_patients_there_are_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("WMHQC_SHARED", str(tmp_path))
+    assert brains_of_the_book.real() == []
+    table, shown = brains_of_the_book.with_slices([])
+    assert table["synthetic"].all() and {each.case for each in shown} == set(table["case"])
+
+
+def test_a_real_patients_numbers_are_those_of_its_mask(shared):
+    from wmhqc import metrics, preprocess
+    from wmhqc.sources import available
+
+    masks = slices.load()[1]
+    patients, _ = available.real_patients(ms17=False)
+    row = next(row for row in patients.to_dict("records") if row["case"] in masks)
+    found = brains_of_the_book._patient(row, masks[row["case"]])
+    prepared = preprocess.prepare_row(row, len(masks[row["case"]]))
+    assert found["dice"] == metrics.lesion_dice(masks[row["case"]], prepared.lesion > 0)
+    assert found["slice"].case == row["case"] and found["licence"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_picture_of_the_dice_is_true(place):
+    svg = (Path(__file__).parents[1] / "book" / "_assets" / "dice.svg").read_text()
+    found = re.findall(r'data-dice="([\d.]+)".*?cx="([\d.]+)".*?r="([\d.]+)".*?cx="([\d.]+)"', svg, re.S)[place]
+    dice, left, radius, right = map(float, found)
+    d = (right - left) / radius
+    shared = 2 * np.arccos(d / 2) - d / 2 * np.sqrt(4 - d * d)  # of two circles of radius 1
+    assert shared / np.pi == pytest.approx(dice, abs=1e-3)

@@ -89,7 +89,7 @@ def test_slices_are_those_with_most_lesion_and_never_too_many(most):
     inside = np.zeros((4, 4, 12), bool)
     inside[:, :, 5:8] = True
     chosen = dropout._chosen_slices(inside, most)
-    assert len(chosen) == min(most, 12) and 0 <= chosen[0] and chosen[-1] < 12
+    assert len(chosen) == min(most, 12) and chosen[0] >= 0 and chosen[-1] < 12
     assert inside[:, :, chosen].any()
 
 

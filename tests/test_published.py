@@ -28,19 +28,19 @@ def test_empty_site_is_no_number_and_patients_keep_their_zeros(cases):
     assert cases["paper_dice_run2"].notna().sum() == 31 and cases["vs_uncertainty"].notna().sum() == 21
 
 
-@pytest.mark.parametrize("input, expected", {
+@pytest.mark.parametrize("pair, expected", {
     "image": [6, 7, 15, 77], "uncertainty": [6, 3, 15, 81], "error": [9, 15, 12, 69]}.items())
-def test_failures_found_by_the_regressors(input, expected):
-    assert published.counts().loc[input, COUNTS].tolist() == expected
+def test_failures_found_by_the_regressors(pair, expected):
+    assert published.counts().loc[pair, COUNTS].tolist() == expected
 
 
-@pytest.mark.parametrize("input, r, mae, specificity, npv, flagged", [
+@pytest.mark.parametrize("pair, r, mae, specificity, npv, flagged", [
     # The published .566 / .0536, .7108 / .0450 and .7329 / .0569 come from another dropout draw of the Dice.
     ("image", 0.5749, 0.0527, 0.8947, 0.8095, 2),
     ("uncertainty", 0.7178, 0.0445, 1.0, 0.8095, 0),
     ("error", 0.7362, 0.0566, 0.9412, 0.8333, 3)])
-def test_medians_over_folds(input, r, mae, specificity, npv, flagged):
-    medians = published.per_fold(input).median()
+def test_medians_over_folds(pair, r, mae, specificity, npv, flagged):
+    medians = published.per_fold(pair).median()
     assert medians[["r", "mae", "specificity", "npv", "flagged"]].to_numpy() == pytest.approx(
         [r, mae, specificity, npv, flagged], abs=5e-5)
 
@@ -65,7 +65,7 @@ def test_per_fold_table_of_the_error_regressor():
 
 
 def test_by_means_the_uncertainty_regressor_is_best_by_medians_the_error_regressor():
-    r = {input: published.per_fold(input)["r"] for input in published.REGRESSORS}
+    r = {pair: published.per_fold(pair)["r"] for pair in published.REGRESSORS}
     assert r["uncertainty"].mean() > r["error"].mean() and r["uncertainty"].median() < r["error"].median()
 
 

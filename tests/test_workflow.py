@@ -80,7 +80,7 @@ def test_a_changed_module_that_one_chapter_uses(project):
 def test_a_chapter_depends_on_what_it_imports_and_on_the_data_that_this_names():
     files = set(depends.files("literature"))
     assert {"wmhqc/book/literature.py", "wmhqc/data/literature.csv"} <= files
-    assert not {"wmhqc/experiment.py", "wmhqc/data/published_per_case.csv", "wmhqc/screen/report.py"} & files
+    assert not {"wmhqc/screen/report.py", "wmhqc/sources/synthetic.py", "wmhqc/book/realism.py"} & files
     assert {"wmhqc/networks.py", "wmhqc/layers.py", "wmhqc/preprocess.py", "wmhqc/files.py"} <= set(
         depends.files("training")
     )

@@ -54,9 +54,9 @@ def split(mask, lesion, brain) -> dict[str, np.ndarray]:
     }
 
 
-def means(map, parts: dict[str, np.ndarray], name: str) -> dict[str, float]:
+def means(values, parts: dict[str, np.ndarray], name: str) -> dict[str, float]:
     """Mean of a map in each part, as `<name>_<part>`; NaN where a part is empty."""
-    return {f"{name}_{part}": float(map[where].mean()) if where.any() else np.nan for part, where in parts.items()}
+    return {f"{name}_{part}": float(values[where].mean()) if where.any() else np.nan for part, where in parts.items()}
 
 
 def entropy_row(entropy, mask, lesion, brain) -> dict[str, float]:

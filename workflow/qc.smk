@@ -26,6 +26,8 @@ from wmhqc.screen.inputs import INPUTS
 if "source" not in config or "out" not in config:
     raise WorkflowError("give the scans and a folder for the results: --config source=FOLDER out=DIR")
 SOURCE, OUT = config["source"], Path(config["out"]).resolve()
+if set("{}") & set(str(OUT)):
+    raise WorkflowError(f"{OUT}: Snakemake takes what stands in braces for a wildcard; choose another folder (out=DIR)")
 OPTIONS = shlex.split(config.get("options", ""))
 GIVEN = cli.parser().parse_args(["qc", SOURCE, "--out", str(OUT), *OPTIONS])
 TEMPLATES = {name: getattr(GIVEN, name) for name in INPUTS if getattr(GIVEN, name)}

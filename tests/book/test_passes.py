@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
-from browser import accessibility, check_page
 from test_dropout import answers, prepared
 from test_explorers import write
+
+from browser import accessibility, check_page
 from wmhqc import uncertainty, view
 from wmhqc.view import dropout
 

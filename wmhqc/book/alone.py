@@ -73,12 +73,12 @@ def catch_up(run: str | Path, chapter: str, size: int) -> None:
 def _data(run: Path, chosen: dict) -> None:
     from joblib import Parallel, delayed
 
-    from wmhqc.sources import download, synthetic
+    from wmhqc.sources import available, synthetic
 
     folder, jobs = run / "data", os.cpu_count() or 1
     table = synthetic.make_cohort(folder / "cohort", len(reference.table("cohort")), chosen["seed"], jobs)
     table["split"] = table["case"].map(reference.parts())
-    real, note = download.real_patients()
+    real, note = available.real_patients()
     print(note)
     real = real[real["lesion"] != ""].assign(split="real")
     everyone, _ = cohort.check(pd.concat([table, real], ignore_index=True), on_bad="leave out")

@@ -1,4 +1,4 @@
-"""Scans for the first screen and for the threshold with trays: real patients where they are at hand, else synthetic cases."""
+"""Scans for the first screen and the trays: real patients where they are at hand, else synthetic cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import cohort, metrics, preprocess, reference, slices
-from wmhqc.sources import download
+from wmhqc.sources import available
 from wmhqc.view import brains
 
 
@@ -43,13 +43,8 @@ def six(patients: list[dict], tau: float = 0.5) -> Shown:
     return Shown(*_columns(_choose(synthetic(), tau)), "synthetic cases", "synthetic: real anatomy, drawn lesions")
 
 
-def real(ms17: bool = False) -> list[dict]:
+def real() -> list[dict]:
     """The real patients at hand whose predicted mask the reference run tells, by networks that have not seen them.
-
-    Parameters
-    ----------
-    ms17 : bool
-        Look for MS17 too, which may mean to download it (about 250 MB, once).
 
     Returns
     -------
@@ -57,7 +52,7 @@ def real(ms17: bool = False) -> list[dict]:
         `slice`, `dice`, `ml`, `true_ml`, `licence`, `citation`.
     """
     masks = slices.load()[1]
-    patients, _ = download.real_patients(ms17=ms17, progress=False)
+    patients, _ = available.real_patients(ms17=False)
     rows = [row for row in patients.to_dict("records") if row["case"] in masks and row["lesion"]]
     return [_patient(row, masks[row["case"]]) for row in rows]
 

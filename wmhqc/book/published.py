@@ -77,19 +77,19 @@ def vs_counts(rule: str) -> pd.DataFrame:
     return pd.DataFrame([_confusion(*counts) for counts in VS_COUNTS[rule]], index=pd.RangeIndex(1, 6, name="fold"))
 
 
-def per_fold(input: str) -> pd.DataFrame:
+def per_fold(pair: str) -> pd.DataFrame:
     """A regressor in each fold: counts and rates at 0.75, correlation, error, Dice before and after.
 
     Parameters
     ----------
-    input : "image", "uncertainty" or "error"
+    pair : "image", "uncertainty" or "error"
         What Reg-net saw beside the prediction.
     """
-    if input not in REGRESSORS:
-        raise ValueError(f"input must be one of {', '.join(REGRESSORS)}, got {input!r}")
+    if pair not in REGRESSORS:
+        raise ValueError(f"pair must be one of {', '.join(REGRESSORS)}, got {pair!r}")
     rows = []
     for _, part in table().groupby("fold"):
-        dice, predicted = part["paper_dice"].to_numpy(), part[REGRESSORS[input]].to_numpy()
+        dice, predicted = part["paper_dice"].to_numpy(), part[REGRESSORS[pair]].to_numpy()
         flagged = predicted < TAU
         rows.append(failure.confusion(dice, flagged, TAU) | {
             "failed": int((dice < TAU).sum()), "r": failure.pearson(dice, predicted),
@@ -112,7 +112,7 @@ def filters() -> pd.DataFrame:
         Counts and rates of `failure.confusion`, `failed`, and the 95 % interval
         (Clopper-Pearson) `low`, `high` of the sensitivity.
     """
-    rows = {f"{input}-prediction < {TAU}": counts for input, counts in counts().to_dict("index").items()}
+    rows = {f"{pair}-prediction < {TAU}": counts for pair, counts in counts().to_dict("index").items()}
     for rule in VS_COUNTS:
         rows[rule] = _confusion(*vs_counts(rule)[["tp", "fp", "fn", "tn"]].sum())
     rows[TEXT_RULE] = _confusion(*TEXT_COUNTS)
@@ -135,8 +135,8 @@ def removal() -> pd.DataFrame:
     """
     cases = table()
     dice, rows = cases["paper_dice"], {}
-    for input, column in REGRESSORS.items():
-        rows[input] = row = failure.removal(dice, cases[column] < TAU)
+    for pair, column in REGRESSORS.items():
+        rows[pair] = row = failure.removal(dice, cases[column] < TAU)
         for name, score in {"lowest_load": cases["lesion_percent"], "oracle": dice}.items():
             row[name] = dice[score.rank(method="first") > row["removed"]].mean()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("input")
@@ -215,9 +215,9 @@ def table1() -> pd.DataFrame:
                "uncertainty": (0.7108, 0.045, 0.8191, 1.0, 0.8095, 0.0),
                "error": (0.7329, 0.0569, 0.838, 0.9412, 0.8333, 3.0)}
     rows = []
-    for input, values in printed.items():
-        medians = per_fold(input).median()
-        rows += [(f"{input}-prediction", cell, value, f"median {_LONG[name]}", medians[name])
+    for pair, values in printed.items():
+        medians = per_fold(pair).median()
+        rows += [(f"{pair}-prediction", cell, value, f"median {_LONG[name]}", medians[name])
                  for (cell, name), value in zip(named.items(), values)]
     for rule, values in {"uncertainty VS < 1100": (0.929, 0.89, 3.2), "error VS < 20000": (0.477, 0.829, 10.0)}.items():
         folds = vs_counts(rule)

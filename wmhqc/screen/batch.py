@@ -6,15 +6,16 @@ TensorFlow is imported only when a scan is judged.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wmhqc.screen import brainmask, calibration, group, inputs, judge, records, report, verdict
+from wmhqc.screen import brainmask, calibration, group, inputs, judge, output, records, report, verdict
 from wmhqc.screen.discover import discover
+from wmhqc.screen.parallel import each
 
 
 def run(arguments) -> int:
@@ -22,7 +23,7 @@ def run(arguments) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments.program = " ".join(arguments.program.split())  # as it comes back from a table
     rows = find_rows(arguments)
-    out = records.output_folder(arguments.out, arguments.source)
+    out = output.open_folder(arguments.out, arguments.source)
     kept = ("resample", "extract_brain", "calibration", "passes", "risk", "level")
     settings = {name: getattr(arguments, name) for name in kept} | {"tau": arguments.failed_below}
     _say_what_can_be_guaranteed(settings, out, bool(arguments.segmentation), arguments.program)
@@ -36,24 +37,34 @@ def run(arguments) -> int:
 
     if arguments.extract_brain and not all(row["brainmask"] for row in todo):
         brainmask.need_deepbet()
-    bad = {case: problem for case, problem in each(_check, todo, arguments.jobs, settings) if problem}
+    bad = {case: problem for case, problem in each(_check, todo, arguments.jobs, settings, str(out)) if problem}
     if bad and not arguments.skip_bad:
         advice = "nothing was judged; mend this, or leave such scans out with --skip-bad"
         raise ValueError("\n".join([*bad.values(), advice]))
-    records.describe(out, arguments.source)
-    for case, problem in bad.items():
-        records.not_judged(case, problem, out)
-    good = [row for row in todo if row["case"] not in bad]
-    failed = 0
-    for case, line in each(_judge, good, arguments.jobs, settings, str(out)):
-        failed += line.startswith("not judged")
-        print(f"{case}: {line}", flush=True)
+    output.describe(out, arguments.source)
+    failed = _judge_all(todo, bad, arguments.jobs, settings, out)
+    for row in rows:
+        if row not in todo:
+            records.forget_failure(row["case"], out)  # of other settings than these
     if arguments.source and not arguments.cases:
         group.gather(out)
-        print(f"group report: {records.shown(out / 'group.html')}")
+        print(f"group report: {output.shown(out / 'group.html')}")
     for case, problem in bad.items():
         print(f"{case}: not judged, {problem}", file=sys.stderr)
     return 3 if failed or bad else 0
+
+
+def _judge_all(todo: list[dict], bad: dict[str, str], jobs: int, settings: dict, out: Path) -> int:
+    """Judge all cases but the bad ones, and say what came of each; return how many failed."""
+    for row in todo:
+        if row["case"] in bad:
+            bad[row["case"]] = _note_failure(row, bad[row["case"]], out)
+    good = [row for row in todo if row["case"] not in bad]
+    failed = 0
+    for case, line in each(_judge, good, jobs, settings, str(out)):
+        failed += line.startswith("not judged")
+        print(f"{case}: {line}", flush=True)
+    return failed
 
 
 # ---------------------------------------------------------------- what is to be judged
@@ -67,11 +78,14 @@ def find_rows(arguments) -> list[dict]:
         raise ValueError("--program says what drew the --segmentation; give both")
     rows = _rows_of_folder(arguments, masks) if arguments.source else [_row_of_scan(arguments, masks)]
     for row in rows:
-        if row["case"] == "group":
-            raise ValueError("a case cannot be called group, as group.html is the report of all; give --case")
+        output.check_name(row["case"])
         row |= {name: os.path.abspath(row[name]) if row.get(name) else "" for name in inputs.INPUTS}
         patient = re.match("sub-([A-Za-z0-9]+)", row["case"])
-        row |= {"program": arguments.program, "patient": row.get("patient") or (patient and patient[1]) or row["case"]}
+        row["patient"] = row.get("patient") or (patient and patient[1]) or row["case"]
+        row |= {
+            "program": arguments.program,
+            "source": os.path.abspath(arguments.source or "") if arguments.source else "",
+        }
     return rows
 
 
@@ -94,16 +108,16 @@ def _row_of_scan(arguments, masks: dict) -> dict:
         raise ValueError("give FOLDER, or --flair and --t1")
     if arguments.cases:
         raise ValueError("--cases chooses from FOLDER; the name of one scan is given with --case")
-    case = records.case_name(arguments.case or arguments.flair)
+    case = output.case_name(arguments.case or arguments.flair)
     return {"case": case, "flair": arguments.flair, "t1": arguments.t1, **masks}
 
 
 def _refuse_own_results(rows: list[dict], out: Path) -> None:
     """A file that would be replaced cannot be read as a mask."""
     for row in rows:
-        replaced = {(out / name).resolve() for name in records.names(row["case"])}
+        replaced = {output.real(out / name) for name in output.names(row["case"])}
         for name in inputs.INPUTS:
-            if row.get(name) and Path(row[name]).resolve() in replaced:
+            if row.get(name) and output.real(row[name]) in replaced:
                 raise ValueError(
                     f"{row[name]} would be replaced by the new result; copy it to another place, or write the results "
                     "to another folder (--out)"
@@ -113,7 +127,7 @@ def _refuse_own_results(rows: list[dict], out: Path) -> None:
 def _say_what_can_be_guaranteed(settings: dict, out: Path, given: bool, program: str) -> None:
     """Read the calibration cases, which are refused before any work; say so if no scan can be accepted."""
     path = settings["calibration"]
-    if path and Path(path).resolve().is_relative_to(out):
+    if path and output.real(path).is_relative_to(out):
         raise ValueError(f"{path} lies in {out}, which would change it; write the results elsewhere (--out)")
     cases = calibration.same_origin(_calibration(path), given, program)
     choice = verdict.certified_threshold(cases, *(settings[name] for name in ("tau", "risk", "level")))
@@ -127,9 +141,11 @@ def _say_what_can_be_guaranteed(settings: dict, out: Path, given: bool, program:
 # ---------------------------------------------------------------- one case
 
 
-def _check(row: dict, settings: dict) -> str:
+def _check(row: dict, settings: dict, out: str) -> str:
     """What is wrong with a case; empty if it can be judged."""
     try:
+        for name in output.names(row["case"]):
+            output.inside(Path(out), name)
         inputs.read(row, settings["resample"], settings["extract_brain"])
     except Exception as error:  # whatever it is, it is this case's, and the others are looked at
         return str(error) if isinstance(error, ValueError) else f"{row['case']}: {type(error).__name__}: {error}"
@@ -142,23 +158,19 @@ def _judge(row: dict, settings: dict, out: str) -> str:
     try:
         record = _judged(row, settings, out)
     except Exception as error:  # the others go on; the next call judges this case again
-        problem = f"{type(error).__name__}: {error}"
-        with contextlib.suppress(ValueError, OSError):
-            records.not_judged(row["case"], problem, out)
-        return f"not judged: {problem}"
+        return f"not judged: {_note_failure(row, _problem(error, out), out)}"
     predicted = record["predicted_dice"]
     value = "unknown" if predicted["value"] is None else f"{predicted['value']:.2f}"
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
     interval += "" if predicted["valid"] or not interval else ", an interval that does not hold for such a scan"
     applies = "guarantee applies" if record["guarantee"]["applies"] else "no guarantee applies"
-    where = records.shown(out / record["report"])
+    where = output.shown(out / record["report"])
     return f"{record['verdict']} ({applies}), predicted Dice {value}{interval}, {where}"
 
 
 def _judged(row: dict, settings: dict, out: Path) -> dict:
     notes: list[str] = []
     images = inputs.read(row, settings["resample"], settings["extract_brain"], notes)
-    records.clear(row["case"], out)  # until all is written anew there is no result, rather than an old one
     if settings["extract_brain"] and "brainmask" not in images:
         images["brainmask"] = brainmask.extract(images["t1"], out)
         notes.append("The brain mask was made with deepbet.")
@@ -171,11 +183,25 @@ def _judged(row: dict, settings: dict, out: Path) -> dict:
     judgement = judge.judge(row, _networks(), cases, images, **rule)
     record = judgement.record
     record |= {"calibration": calibration.describe(settings["calibration"]), "notes": notes, **records.provenance(row)}
-    record["files"] = records.write_maps(judgement, out)
-    records.write_text(out, f"{row['case']}.html", report.case(judgement))
     record |= {"report": f"{row['case']}.html", "settings": settings, "key": row["key"]}
-    records.write_record(record, out)
+    record["files"] = records.map_names(judgement)
+    records.write(judgement, out, report.case(judgement))
     return record
+
+
+def _note_failure(row: dict, problem: str, out: Path) -> str:
+    """Write down that a case was not judged; return why, and whether that could be written."""
+    try:
+        records.write_failure(row, problem, out)
+    except (ValueError, OSError) as error:
+        return f"{problem}; nor could this be written down: {_problem(error, out)}"
+    return problem
+
+
+def _problem(error: Exception, out: Path) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left for {out}; make room, and give the same command again"
+    return f"{type(error).__name__}: {error}"
 
 
 @functools.lru_cache
@@ -207,34 +233,3 @@ def _quiet():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-# ---------------------------------------------------------------- several processes
-
-
-def each(work: Callable, rows: list[dict], jobs: int, *arguments) -> Iterator[tuple[str, str]]:
-    """Do `work` for each row, in several processes if asked; yield the case and what came of it."""
-    if jobs == 1 or len(rows) < 2:
-        for row in rows:
-            yield row["case"], work(row, *arguments)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    jobs = min(jobs, len(rows))
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    os.environ |= {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        futures = {pool.submit(work, row, *arguments): row["case"] for row in rows}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise MemoryError(
-                "a process was killed, perhaps for want of memory; the same command goes on where it was, better with "
-                "fewer --jobs"
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -8,6 +8,7 @@ say whether a new scan is of their kind. By default they are the validation case
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,18 @@ import pandas as pd
 from wmhqc import reference, thresholds
 from wmhqc.features import FEATURES
 from wmhqc.files import sha256
-from wmhqc.screen.labels import SCORE
+from wmhqc.screen.labels import LABELS, SCORE
+
+#: Columns of a calibration table that hold words, and those that it must have beside the two Dice.
+TEXTS = ("case", "patient", "judged", "program", "reference", "flair_sha256")
+NEEDED = ("case", "patient", "judged", "reference", "flair_sha256")
+#: What a number may be, where that is known.
+RANGES = {
+    **{name: (0, 1) for name in (SCORE, "lesion_dice", "agreement_dice", "expected_dice", "contrast")},
+    **{name: (0, 5000) for name in ("volume_ml", "own_volume_ml", "brain_ml")},
+}
+#: The first line of a table is shorter, in bytes.
+LONGEST_HEAD = 2**16
 
 
 def reference_cases() -> pd.DataFrame:
@@ -40,32 +52,68 @@ def read_calibration(path) -> pd.DataFrame:
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file; no row with a predicted and a true Dice; a case twice; judged by other reference networks.
+        No such file; not such a table; a cell that holds no number, or one out of its range (`RANGES`); no row with a
+        predicted and a true Dice; a case without a name, or twice; judged by other reference networks.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; expected the group.tsv that `wmhqc qc` wrote for labelled scans"
-        )
-    text = {name: str for name in ("case", "patient", "program")}
-    table = pd.read_csv(
-        path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""], quoting=csv.QUOTE_NONE
-    )
-    missing = [name for name in ("case", SCORE, "lesion_dice") if name not in table]
-    if missing:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; expected the group.tsv that `wmhqc qc` wrote")
+    table = _table(Path(path))
+    for name in table.columns.difference(TEXTS):
+        table[name] = _numbers(path, table[name])
+    for name in table.columns.intersection(TEXTS):
+        table[name] = table[name].str.removeprefix("'")  # as `wmhqc.screen.group` writes what a spreadsheet might run
     table = table[table["lesion_dice"].notna() & table[SCORE].notna()]
     if table.empty:
         raise ValueError(f"{path}: no case has a true Dice; judge scans with manual masks first (`--lesion`)")
-    twice = table["case"][table["case"].duplicated()].unique()
-    if len(twice):
-        names = ", ".join(twice[:3])
-        raise ValueError(f"{path}: case {names} is there more than once; calibration cases are independent")
-    if "reference" in table and (table["reference"] != sha256(reference.folder() / "manifest.json")).any():
-        raise ValueError(f"{path} was made with other reference networks than these; judge the labelled scans anew")
-    if "patient" in table:
-        table = table[~table["patient"].duplicated() | table["patient"].isna()]
+
+    def refuse(bad: pd.Series, words: str) -> None:
+        if bad.any():
+            row = bad.idxmax()
+            raise ValueError(f"{path}, line {row + 2}: case {table.loc[row, 'case']} {words}")
+
+    ours = sha256(reference.folder() / "manifest.json")
+    refuse(table["case"].isna(), "has no name; expected the table as `wmhqc qc` wrote it")
+    refuse(table["case"].duplicated(), "is there more than once; calibration cases are independent")
+    refuse(
+        ~table["judged"].isin(["own", "given"]), "is neither judged 'own' nor 'given'; judge the labelled scans anew"
+    )
+    refuse(
+        table["reference"] != ours, "was judged by other reference networks than these; judge the labelled scans anew"
+    )
+    table = table[~table["patient"].duplicated() | table["patient"].isna()]
     return table.reset_index(drop=True)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The columns of a `group.tsv` that calibration knows, as text."""
+    wanted = "expected the group.tsv that `wmhqc qc` wrote for labelled scans"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist, or is no file; {wanted}")
+    with open(path, "rb") as file:
+        if len(file.readline(LONGEST_HEAD)) == LONGEST_HEAD:
+            raise ValueError(f"{path}: its first line is no head of a table; {wanted}")
+    known = [*TEXTS, *LABELS, "lesion_dice"]
+    reading = {"dtype": str, "keep_default_na": False, "na_values": ["n/a", ""], "quoting": csv.QUOTE_NONE}
+    try:
+        table = pd.read_csv(path, sep="\t", usecols=lambda name: name in known, encoding="utf-8", **reading)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no table of values with tabs between them ({error}); {wanted}") from error
+    missing = [name for name in (*NEEDED, SCORE, "lesion_dice") if name not in table]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; {wanted}")
+    return table
+
+
+def _numbers(path, column: pd.Series) -> pd.Series:
+    """A column as numbers, refused at the first cell that is none of its range."""
+    values = pd.to_numeric(column, errors="coerce")
+    low, high = RANGES.get(column.name, (-math.inf, math.inf))
+    bad = column.notna() & ~(np.isfinite(values) & values.between(low, high))
+    if bad.any():
+        row = bad.idxmax()
+        raise ValueError(
+            f"{path}, line {row + 2}: {column.name} is {column[row]!r}; expected a number from {low:g} to {high:g} "
+            "(shares are no percentages)"
+        )
+    return values
 
 
 def exclude_patient(calibration: pd.DataFrame, row: Mapping) -> pd.DataFrame:
@@ -94,7 +142,7 @@ def origins(calibration: pd.DataFrame) -> str:
     """Whose segmentations the calibration cases are, in words."""
     if calibration.empty:
         return "none is left but this patient's own"
-    made = {origin(judged == "given", program) for judged, program in zip(*_made_by(calibration))}
+    made = {origin(judged == "given", program) for judged, program in zip(*_made_by(calibration), strict=True)}
     return f"theirs: {', '.join(sorted(made))}"
 
 

@@ -5,13 +5,14 @@
     wmhqc group DIR
     wmhqc fetch
 
-`DIR` becomes a BIDS derivative (`wmhqc.screen.records`). Nothing is written elsewhere. TensorFlow is imported only when
+`DIR` becomes a BIDS derivative (`wmhqc.screen.output`). Nothing is written elsewhere. TensorFlow is imported only when
 a scan is judged.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -22,13 +23,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 done, 2 bad input, 3 some scans could not be judged."""
     arguments = parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        from wmhqc.screen.parallel import handled
+
+        with handled(signal.SIGTERM, _terminated):
+            return arguments.run(arguments)
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"wmhqc {arguments.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
+
+
+def _terminated(number, frame):
+    raise KeyboardInterrupt(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,8 +113,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _share(text: str) -> float:
     value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
+    if not 0.001 <= value <= 0.999:
+        raise argparse.ArgumentTypeError(f"must lie between 0.001 and 0.999, got {text}")
     return value
 
 
@@ -124,13 +132,13 @@ def _qc(arguments) -> int:
 
 
 def _group(arguments) -> int:
-    from wmhqc.screen import discover, group, records
+    from wmhqc.screen import discover, group, output
 
-    out = Path(arguments.out).resolve()
+    out = output.real(arguments.out)
     if not discover.made_by_us(out):
         raise ValueError(f"{out} was not made by wmhqc qc: it has no {discover.DESCRIPTION} that says so")
     group.gather(out)
-    print(records.shown(out / "group.html"))
+    print(output.shown(out / "group.html"))
     return 0
 
 

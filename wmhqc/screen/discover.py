@@ -49,7 +49,8 @@ def discover(source, templates: Mapping[str, str] | None = None) -> pd.DataFrame
         if not any(there):
             raise FileNotFoundError(f"no case has a file {template}, for example {paths[0]}")
         needed = name in ("segmentation", "t1")
-        table[name] = [path if needed or is_there else old for path, is_there, old in zip(paths, there, table[name])]
+        found = zip(paths, there, table[name], strict=True)
+        table[name] = [path if needed or is_there else old for path, is_there, old in found]
     return table
 
 
@@ -137,7 +138,8 @@ def _agree(name: str, case: str) -> bool:
 def made_by_us(folder: Path) -> bool:
     """Does the folder hold results of `wmhqc qc`?"""
     try:
-        made = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"]
+        file = folder / DESCRIPTION
+        made = json.loads(file.read_text(encoding="utf-8"))["GeneratedBy"] if file.is_file() else []
         return any(by.get("Name") == "wmhqc" for by in made)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False

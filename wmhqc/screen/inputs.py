@@ -22,6 +22,25 @@ INPUTS = {
 }
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
 BEARABLE = "lesion mask is empty"
+#: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
+MAX_BEYOND = 0.05
+
+
+class _Problems(list):
+    """Problems of one case, as `wmhqc.cohort.CohortError` takes them."""
+
+    def __init__(self, row: Mapping):
+        self.row = row
+
+    def add(self, name: str, problem: str, action: str) -> None:
+        file = str(self.row.get(name, ""))
+        self.append({"case": self.row["case"], "file": file, "problem": problem, "action": action})
+
+    def refuse(self, *bearable: str) -> None:
+        """Raise what is not bearable, or mended by an action that will be taken."""
+        bad = [one for one in self if not one["problem"].startswith(BEARABLE) and one["action"] not in bearable]
+        if bad:
+            raise cohort.CohortError(pd.DataFrame(bad))
 
 
 def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: list | None = None) -> dict:
@@ -31,7 +50,8 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     ----------
     row : Mapping
         `case`, and paths by the names in `INPUTS`; flair and t1 are needed, an empty path
-        counts as not given. The segmentation to be judged is a mask of 0 and one other value.
+        counts as not given. Masks hold 0 and one other value, or `lesion_rule` and `segmentation_rule` say what of
+        them is lesion (`wmhqc.cohort.load_lesion`).
     resample : bool
         Put images that are on another grid onto that of the FLAIR, trusting the headers.
     whole_head : bool
@@ -51,46 +71,28 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     """
     images: dict = {}
     notes = [] if notes is None else notes
-    problems = cohort.case_problems(row, images)
+    mended = [action for action, done in ((checks.RESAMPLE, resample), (checks.GIVE_MASK, whole_head)) if done]
+    problems = _Problems(row)
+    problems += cohort.case_problems(row, images)
     if not given(row, "t1") and row.get("t1_choice"):
         problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
-
-    def add(name: str, problem: str, action: str) -> None:
-        problems.append({"case": row["case"], "file": str(row.get(name, "")), "problem": problem, "action": action})
-
     if given(row, "segmentation"):
-        try:
-            image = load_image(row["segmentation"])
-            mask = binary(np.asanyarray(image.dataobj), row["segmentation"])
-            images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
-        except FileNotFoundError as error:
-            add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
-        except (OSError, ValueError) as error:
-            add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
-    if "flair" in images and "segmentation" in images:
-        difference = grid_mismatch(images["segmentation"], images["flair"])
-        if difference:
-            add("segmentation", f"segmentation is not on the grid of the FLAIR ({difference})", checks.RESAMPLE)
+        _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
-        add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
-    if whole_head:
-        problems = [problem for problem in problems if problem["action"] != checks.GIVE_MASK]
-    if resample:
-        problems = [problem for problem in problems if problem["action"] != checks.RESAMPLE]
-    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
-    notes += [f"The {problem['problem']}." for problem in problems]
+        problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
+    problems.refuse(*mended)
+    notes += [f"The {problem['problem']}." for problem in problems if problem["problem"].startswith(BEARABLE)]
 
-    flair, problems = images["flair"], []
+    flair, problems = images["flair"], _Problems(row)
     if not is_placed(flair):
         notes.append(f"{UNPLACED[0].upper()}{UNPLACED[1:]}.")
     moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
-        images[name] = resample_to(images[name], flair, order=1 if name == "t1" else 0)
-        notes.append(f"The {INPUTS[name]} was resampled onto the grid of the FLAIR, trusting the headers.")
-    for name, problem, action in checks.fit_problems(images) if moved else ():
-        if not (whole_head and action == checks.GIVE_MASK):
-            add(name, problem, action)
-    _refuse([problem for problem in problems if not problem["problem"].startswith(BEARABLE)])
+        images[name] = _moved(name, images[name], flair, problems, notes)
+    problems.refuse()
+    for problem in checks.fit_problems(images) if moved else ():
+        problems.add(*problem)
+    problems.refuse(*mended)
     return images
 
 
@@ -99,10 +101,53 @@ def given(row: Mapping, name: str) -> bool:
     return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
 
 
+def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
+    try:
+        image = load_image(row["segmentation"])
+        mask = binary(np.asanyarray(image.dataobj), row["segmentation"], row.get("segmentation_rule") or "")
+    except FileNotFoundError as error:
+        problems.add("segmentation", f"segmentation is missing: {error}", "correct the path, or make the segmentation")
+        return
+    except (OSError, ValueError) as error:
+        problems.add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
+        return
+    images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    if difference := "flair" in images and grid_mismatch(image, images["flair"]):
+        words = f"segmentation is not on the grid of the FLAIR ({difference})"
+        problems.add("segmentation", words, checks.RESAMPLE)
+
+
+def _moved(name: str, image, flair, problems: _Problems, notes: list):
+    """An image on the grid of the FLAIR; a problem if that loses what is in a mask, else a note."""
+    label = INPUTS[name]
+    try:
+        moved = resample_to(image, flair, order=1 if name == "t1" else 0)
+    except ValueError as error:
+        problems.add(name, f"{label} cannot be put onto the grid of the FLAIR: {error}", "correct its affine")
+        return image
+    volumes = ""
+    if name != "t1":
+        before, after = _ml(image), _ml(moved)
+        volumes = f" ({after:.3g} ml, before {before:.3g} ml)"
+        if name != "brainmask" and (_beyond(image, flair) > MAX_BEYOND or before > after == 0):
+            words = f"{label} has {before:.3g} ml, and {after:.3g} ml on the grid of the FLAIR"
+            problems.add(name, words, "the headers do not fit each other: register it, or leave it out")
+    notes.append(f"The {label} was resampled onto the grid of the FLAIR, trusting the headers{volumes}.")
+    return moved
+
+
+def _ml(mask) -> float:
+    """Volume of a mask in ml."""
+    return np.count_nonzero(np.asanyarray(mask.dataobj)) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+
+
+def _beyond(mask, flair) -> float:
+    """Share of a mask that lies beyond the grid of the FLAIR."""
+    places = np.argwhere(np.asanyarray(mask.dataobj))
+    places = nib.affines.apply_affine(np.linalg.inv(flair.affine) @ mask.affine, places)
+    inside = ((places > -0.5) & (places < np.array(flair.shape) - 0.5)).all(axis=1)
+    return 1 - inside.mean() if len(places) else 0.0
+
+
 def _same(a, b) -> bool:
     return a.shape == b.shape and np.array_equal(np.asanyarray(a.dataobj), np.asanyarray(b.dataobj))
-
-
-def _refuse(problems: list[dict]) -> None:
-    if problems:
-        raise cohort.CohortError(pd.DataFrame(problems))

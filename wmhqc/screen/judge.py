@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import preprocess
-from wmhqc.features import scan_features
 from wmhqc.checks import contrast, find_brain
+from wmhqc.features import scan_features
 from wmhqc.screen import calibration as known
 from wmhqc.screen import inputs
 from wmhqc.screen.labels import SCORE

@@ -1,17 +1,11 @@
-"""The record of a judged scan, and the files that belong to it: a BIDS derivative.
+"""The record of a judged scan: read whatever lies there, written with all that belongs to it.
 
-dataset_description.json
-group.tsv, group.html                          one line a scan, and the same to look at
-sub-x.html                                     the report of a scan
-sub-x/anat/sub-x_label-WMH_probseg.nii.gz      mean probability
-sub-x/anat/sub-x_label-WMH_mask.nii.gz         our segmentation
-sub-x/anat/sub-x_desc-uncertainty_map.nii.gz   entropy in bit
-sub-x/anat/sub-x_desc-error_map.nii.gz         FLAIR minus its reconstruction
-sub-x/anat/sub-x_qc.json                       verdict, scores, provenance; written last
+The results of an earlier call stay until those of a new one are complete beside them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -28,132 +22,126 @@ import numpy as np
 from wmhqc import __version__, reference
 from wmhqc.files import replacing, sha256
 from wmhqc.images import copy_codes
-from wmhqc.screen.discover import DESCRIPTION, made_by_us
+from wmhqc.screen import output
 from wmhqc.screen.inputs import INPUTS, given
+from wmhqc.screen.labels import LABELS
+from wmhqc.screen.output import inside, names, stem
 
-#: Images that are written: name in a judgement -> ending of the file.
-MAPS = {
-    "prediction": "label-WMH_probseg",
-    "mask": "label-WMH_mask",
-    "uncertainty": "desc-uncertainty_map",
-    "error": "desc-error_map",
-}
-BRAIN = "desc-brain_mask"
+#: No record is larger than this, in bytes.
+LARGEST = 2**22
 
 
-# ---------------------------------------------------------------- the folder
+# ---------------------------------------------------------------- read
 
 
-def output_folder(out, source=None) -> Path:
-    """The folder of results, absolute; refused if it holds anything else.
+def read_record(path: Path) -> dict | None:
+    """The record of a scan that was judged, or could not be; None if the file is none, whatever it holds."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return None
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if _sound(record) else None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _sound(record: Mapping) -> bool:
+    """Does a record hold what its readers rely on?  KeyError, TypeError or AttributeError says no, too."""
+    case, numbers, known = record["case"], [], isinstance(record["reasons"], list)
+    texts = [case, record["verdict"], *record["reasons"]]
+    if "scores" in record:
+        guarantee, predicted, ood, flair = _parts(record)
+        values = record["scores"] | record["truth"] | record["features"]
+        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"]]
+        numbers += [predicted[name] for name in ("value", "low", "high")]
+        numbers = [number for number in numbers if number is not None]
+        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("tau", "risk", "level"))]
+        texts += [record[name] for name in ("patient", "judged", "program", "key", "calibration", "created")]
+        texts += [record["reference"], flair["path"], flair["sha256"], *values]
+        known &= set(record["bytes"]) <= set(names(case)) and {found["name"] for found in ood["outside"]} <= set(LABELS)
+        known &= all(name.isidentifier() for name in values)
+    known &= re.fullmatch(r"[A-Za-z0-9][\w.-]*", case) is not None
+    return known and all(isinstance(text, str) for text in texts) and all(map(math.isfinite, numbers))
+
+
+def _parts(record: Mapping) -> list[dict]:
+    return [record["guarantee"], record["predicted_dice"], record["ood"], record["inputs"]["flair"]]
+
+
+def done(out: Path, row: dict) -> bool:
+    """Is the case there, judged from the same files in the same way, with all that belongs to it?
 
     Raises
     ------
     ValueError
-        A file, the folder of the scans, or a folder that this command did not make.
+        Another scan was judged under its name.
     """
-    out = Path(out).resolve()
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; give a folder of its own for the results (--out)")
-    if source and out == Path(source).resolve():
-        raise ValueError(f"{out} holds the scans; give a folder of its own for the results (--out), it may lie inside")
-    if out.is_dir() and any(path.name[0] != "." for path in out.iterdir()) and not made_by_us(out):
-        raise ValueError(f"{out} is not empty and was not made by wmhqc qc; give a new folder for the results (--out)")
-    return out
+    case, flair = row["case"], row["flair"]
+    record = read_record(out / f"{stem(case)}_qc.json")
+    if not record or "scores" not in record:
+        return False
+    before = record["inputs"]["flair"]
+    if before["path"] != flair and os.path.exists(flair) and before["sha256"] != sha256(flair):
+        raise ValueError(
+            f"{out} has a result of another scan under the name {case} ({before['path']}); give this one "
+            "another name (--case), or another folder (--out)"
+        )
+    return record["key"] == row["key"] and all(_size(out / name) == size for name, size in record["bytes"].items())
 
 
-def describe(out: Path, source=None) -> None:
-    """Write dataset_description.json, which makes the folder a BIDS derivative; one that is there is kept."""
-    if (out / DESCRIPTION).is_file():
-        return
-    content = {
-        "Name": "Quality control of WMH segmentations",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "wmhqc", "Version": __version__}],
-    }
-    if source:
-        content["SourceDatasets"] = [{"URL": Path(source).resolve().as_uri()}]
-    write_text(out, DESCRIPTION, json.dumps(content, indent=2))
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
-def case_name(path) -> str:
-    """A name for a case from the name of its FLAIR, fit to name files."""
-    name = re.sub(r"(_FLAIR)?(\.nii)?(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:80] or "scan"
+# ---------------------------------------------------------------- write
 
 
-def stem(case: str) -> str:
-    """Where the files of a case lie in the folder of results, and how their names begin."""
-    match = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", case)
-    folder = "/".join([*filter(None, match.groups()), "anat"]) if match else case
-    return f"{folder}/{case}"
+def write(judgement, out: Path, report: str) -> None:
+    """Write record, report and maps of a case beside what is there, then put them in place, the record last.
+
+    The record gets `bytes`, the size of each file, by which `done` knows what belongs together.
+    """
+    record, images = judgement.record, judgement.images
+    case = record["case"]
+    record["bytes"] = {}
+    with contextlib.ExitStack() as stack:  # what is entered first is put in place last
+
+        def partial(name: str) -> Path:
+            return stack.enter_context(replacing(inside(out, name)))
+
+        last = partial(f"{stem(case)}_qc.json")
+        page = partial(f"{case}.html")
+        page.write_text(report, encoding="utf-8", errors="backslashreplace")
+        record["bytes"][f"{case}.html"] = page.stat().st_size
+        for name, file in record["files"].items():
+            copy_codes(images[name], images["flair"])
+            image = partial(file)
+            images[name].to_filename(image)
+            record["bytes"][file] = image.stat().st_size
+        last.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+    forget_failure(case, out)
 
 
-def names(case: str) -> list[str]:
-    """All files that may be written about a case, seen from the folder of results; the record first."""
-    maps = [f"{stem(case)}_{ending}.nii.gz" for ending in (*MAPS.values(), BRAIN)]
-    return [f"{stem(case)}_qc.json", f"{case}.html", *maps]
-
-
-def inside(out: Path, name: str) -> Path:
-    """The path of a result, which must lie below the folder of results even if that holds links."""
-    path = out / name
-    if not path.resolve().is_relative_to(out.resolve()):
-        raise ValueError(f"{path} leads out of {out}; remove the link, or give another folder (--out)")
-    return path
-
-
-def shown(path: Path) -> str:
-    """A path as short as can be: from the working directory if it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-# ---------------------------------------------------------------- read and write
-
-
-def read_record(out: Path, case: str) -> dict:
-    """The record of a case that was judged before; empty if there is none."""
-    try:
-        return json.loads((out / f"{stem(case)}_qc.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def write_record(record: dict, out: Path) -> None:
-    """Write the record of a case."""
-    write_text(out, f"{stem(record['case'])}_qc.json", json.dumps(record, indent=1, allow_nan=False))
-
-
-def write_text(out: Path, name: str, text: str) -> None:
-    """Write a file of the folder of results."""
-    with replacing(inside(out, name)) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names may hold what is no text
-
-
-def write_maps(judgement, out: Path) -> dict[str, str]:
-    """Write the maps of a case as NIfTI; return their names, seen from the folder of results."""
-    maps = dict(MAPS)
+def map_names(judgement) -> dict[str, str]:
+    """The maps that are written of a case, seen from the folder of results: ours, and a brain mask that we made."""
+    maps = dict(output.MAPS)
     if "brainmask" not in judgement.record["inputs"] and "brainmask" in judgement.images:
-        maps["brainmask"] = BRAIN
-    files = {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
-    for name, file in files.items():
-        copy_codes(judgement.images[name], judgement.images["flair"])
-        with replacing(inside(out, file)) as partial:
-            judgement.images[name].to_filename(partial)
-    return files
+        maps["brainmask"] = output.BRAIN
+    return {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
 
 
-def not_judged(case: str, problem: str, out: Path) -> None:
-    """Write a record that says why a case was not judged, in place of what was there of it."""
-    clear(case, out)
-    write_record({"case": case, "verdict": "not judged", "reasons": [problem]}, out)
+def write_failure(row: Mapping, problem: str, out: Path) -> None:
+    """Write why a case could not be judged, beside the results of an earlier call, which stay."""
+    path = inside(out, f"{stem(row['case'])}_notjudged.json")
+    kept = ["The result of an earlier call is kept."] if (out / f"{stem(row['case'])}_qc.json").is_file() else []
+    record = {"case": row["case"], "verdict": "not judged", "reasons": [problem, *kept], "created": now()}
+    record |= {name: str(row.get(name, "")) for name in ("flair", "source")}
+    output.write_text(path, json.dumps(record, indent=1))
 
 
-def clear(case: str, out: Path) -> None:
-    """Remove what an earlier call wrote about a case, its record first."""
-    for name in names(case):
-        inside(out, name).unlink(missing_ok=True)
+def forget_failure(case: str, out: Path) -> None:
+    """Remove what `write_failure` wrote: the case is judged."""
+    inside(out, f"{stem(case)}_notjudged.json").unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- lineage
@@ -176,25 +164,6 @@ def key(row: dict, settings: dict, rests_on: list[str]) -> str:
     return hashlib.sha256(json.dumps([scans, rule, rests_on, __version__], sort_keys=True).encode()).hexdigest()
 
 
-def done(out: Path, row: dict) -> bool:
-    """Is the case there, judged from the same files in the same way, with all that belongs to it?
-
-    Raises
-    ------
-    ValueError
-        Another scan was judged under its name.
-    """
-    record, flair = read_record(out, row["case"]), row["flair"]
-    before = record.get("inputs", {}).get("flair", {})
-    if before and before["path"] != flair and os.path.exists(flair) and before["sha256"] != sha256(flair):
-        raise ValueError(
-            f"{out} has a result of another scan under the name {row['case']} ({before['path']}); give this one "
-            "another name (--case), or another folder (--out)"
-        )
-    written = [record.get("report", ""), *record.get("files", {}).values()]
-    return record.get("key") == row["key"] and all((out / name).is_file() for name in written)
-
-
 def provenance(row: Mapping) -> dict:
     """What a record rests on: input files with their SHA-256, versions, the reference run."""
 
@@ -207,10 +176,16 @@ def provenance(row: Mapping) -> dict:
     packages = ("wmhqc", "tensorflow", "keras", "numpy", "nibabel")
     return {
         "inputs": {name: {"path": str(row[name]), "sha256": sha256(row[name])} for name in INPUTS if given(row, name)},
+        "source": str(row.get("source", "")),
         "software": {"python": platform.python_version()} | {name: installed(name) for name in packages},
         "reference": sha256(reference.folder() / "manifest.json"),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": now(),
     }
+
+
+def now() -> str:
+    """The time, as a record writes it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def to_json(value):

@@ -57,7 +57,7 @@ def viewer(judgement):
     edges = np.sqrt((prepared.affine[:3, :3] ** 2).sum(axis=0))
     lengths = edges * [stop - start for start, stop in prepared.box]
     # In plane not finer than EDGE voxels over the longest edge; thick slices stay as they are.
-    shape = tuple(int(max(1, round(length / max(edge, lengths.max() / EDGE)))) for length, edge in zip(lengths, edges))
+    shape = tuple(np.maximum(1, np.round(lengths / np.maximum(edges, lengths.max() / EDGE))).astype(int).tolist())
     brain = np.asanyarray(images["brainmask"].dataobj)[crop] > 0 if "brainmask" in images else None
 
     def cut(name: str) -> np.ndarray:
@@ -87,11 +87,11 @@ def viewer(judgement):
     )
 
 
-def outside(value, range) -> str:
+def outside(value, usual) -> str:
     """▲ above the range, ▼ below it, nothing within it or where either is unknown."""
-    if value is None or not range or None in range:
+    if value is None or not usual or None in usual:
         return ""
-    return "▲" if value > range[1] else "▼" if value < range[0] else ""
+    return "▲" if value > usual[1] else "▼" if value < usual[0] else ""
 
 
 def bar(record: Mapping) -> str:

@@ -2,17 +2,21 @@
 
 The public release of Lesjak et al. (2017) in the repository github.com/muschellij2/open_ms_data:
 30 patients, FLAIR, T1 and consensus lesion mask, in MNI space, without skull. The file
-``data/ms17_manifest.tsv`` names each file and the SHA-1 that git gives its content.
+``data/ms17_manifest.tsv`` names each file and the SHA-1 that git gives its content, and
+the SHA-256 of those that were at hand.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import queue
 import shutil
+import tempfile
+import threading
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,32 +31,18 @@ from wmhqc.files import replacing
 from wmhqc.images import load_image
 from wmhqc.sources import layouts
 
-#: Licence and citation of the databases that the software can show (database or site -> text).
-SOURCES = {
-    "MS17": {
-        "licence": "CC BY",
-        "citation": (
-            "Lesjak, Pernuš, Likar, Špiclin: A novel public MR image dataset of multiple sclerosis "
-            "patients with lesion segmentations based on multi-rater consensus. Neuroinformatics "
-            "(2017), doi:10.1007/s12021-017-9348-7"
-        ),
-    },
-    "Tabriz": {
-        "licence": "CC BY 4.0",
-        "citation": (
-            "Bashiri Bawil et al.: MS3SEG. Scientific Data (2026), arXiv:2506.07123, doi:10.6084/m9.figshare.30393475"
-        ),
-    },
-}
-
 COMMIT = "65704901f60650824565aa5a4818611aa89716f4"
 MS17_URL = f"https://raw.githubusercontent.com/muschellij2/open_ms_data/{COMMIT}/"
 MANIFEST = Path(__file__).parents[1] / "data" / "ms17_manifest.tsv"
-#: A server slower than this (bytes per second) counts as out of order.
-MIN_SPEED = 10_000
-ATTEMPTS = 3
-#: Seconds before the second attempt, twice as many before the third.
-PAUSE = 0.5
+#: A file may take so many times as long as an answer: 4 MB in five minutes.
+PATIENCE = 30
+#: After the first attempt.
+RETRIES = 2
+#: Bytes; the largest file at hand has 4 MB.
+MAX_SIZE = 2**24
+#: What is not complete lies in folders that begin so, beside the patient's files.
+PARTIAL = ".wmhqc-partial-"
+ADVICE = "check the network, and the address of MS17 (WMHQC_MS17_URL)"
 
 
 class MissingFile(FileNotFoundError):
@@ -65,7 +55,6 @@ def fetch_ms17(
     base_url: str | None = None,
     progress: bool = True,
     timeout: float = 10,
-    missing: str = "refuse",
 ) -> pd.DataFrame:
     """Download MS17 (about 250 MB for all patients); what is already there is only verified.
 
@@ -86,9 +75,7 @@ def fetch_ms17(
     progress : bool
         Show a progress bar.
     timeout : float
-        Seconds to wait for an answer.
-    missing : {'refuse', 'skip'}
-        What to do with patients that the address does not have.
+        Seconds to wait for an answer; a file may take 30 times as long.
 
     Returns
     -------
@@ -104,29 +91,10 @@ def fetch_ms17(
     OSError
         The files cannot be written (disk full).
     """
-    from tqdm import tqdm
-
-    if missing not in ("refuse", "skip"):
-        raise ValueError(f"missing must be 'refuse' or 'skip', got {missing!r}")
-    folder, base_url = _folder(folder), _base(base_url)
-    manifest = _manifest(patients)
-    absent: list[str] = []
-    with tqdm(total=len(manifest), desc="MS17", unit="file", disable=not progress) as bar:
-        for patient, files in manifest.groupby("patient"):
-            try:
-                for file in files.itertuples():
-                    _fetch(base_url + file.path, _path(folder, patient, file.file), file.sha1, timeout)
-                    bar.update()
-            except MissingFile:
-                if missing == "refuse":
-                    raise
-                absent.append(patient)
-                continue
-            _brain_mask(folder, patient)
-    if absent:
-        count = f"{len(absent)} of {manifest['patient'].nunique()} patients"
-        warnings.warn(f"{base_url} does not have {count}: {', '.join(absent)}", stacklevel=2)
-    return _table(folder, [patient for patient in manifest["patient"].unique() if patient not in absent])
+    folder, base_url, manifest = _folder(folder), _base(base_url), _manifest(patients)
+    for patient, files in _each(manifest, progress):
+        _fetch_patient(folder, patient, files, base_url, timeout)
+    return _table(folder, manifest["patient"].unique())
 
 
 def try_ms17(
@@ -141,87 +109,38 @@ def try_ms17(
     reason : str
         Why patients are missing; empty if none is.
     """
-    try:
-        with warnings.catch_warnings(record=True) as notes:
-            warnings.simplefilter("always")
-            table = fetch_ms17(folder, patients, base_url, progress, timeout, missing="skip")
-        return table, "; ".join(str(note.message) for note in notes)
-    except OSError as error:
-        there = _folder(folder)
-        whole = [patient for patient, files in _manifest(patients).groupby("patient") if _whole(there, patient, files)]
-        return _table(there, whole), str(error)
+    folder, base_url, manifest = _folder(folder), _base(base_url), _manifest(patients)
+    found, absent, reason = [], [], ""
+    for patient, files in _each(manifest, progress):
+        try:
+            if not reason:  # else nobody is asked again, but what is there is used
+                _fetch_patient(folder, patient, files, base_url, timeout)
+        except MissingFile:
+            absent.append(patient)
+        except OSError as error:
+            reason = str(error)
+        if _whole(folder, patient, files):
+            found.append(patient)
+    if absent and not reason:
+        count = f"{len(absent)} of {manifest['patient'].nunique()} patients"
+        reason = f"{shown(base_url)} does not have {count}: {', '.join(absent)}"
+    return _table(folder, found), reason
 
 
-def real_patients(ms17: bool = True, progress: bool = True, timeout: float = 5) -> tuple[pd.DataFrame, str]:
-    """All real patients that can be had here, with their licences.
-
-    A folder of prepared patients (``data/real`` below the environment variable WMHQC_SHARED, or
-    below ``../shared``, seen from the working directory or from the repository) and, unless
-    `ms17` is False, MS17 (30 patients, about 250 MB, once).
-
-    Returns
-    -------
-    table : DataFrame
-        Cohort table with the columns licence and citation; perhaps empty.
-    message : str
-        What could not be had, and why; empty if nothing is missing.
-    """
-    tables, messages = [], []
-    folder = _shared()
-    if folder is None:
-        messages.append("No folder of prepared patients (set WMHQC_SHARED to a folder that has data/real).")
-    else:
-        tables.append(_sources(layouts.from_folder(folder)))
-    if ms17:
-        fetched, reason = try_ms17(progress=progress, timeout=timeout)
-        if reason:
-            messages.append(f"MS17 is not complete: {reason}")
-        if len(fetched):
-            tables.append(fetched)
-    if not tables:
-        return _table(Path(), []), " ".join(messages)
-    # The folder may hold MS17 patients too, under the same names.
-    table = pd.concat(tables, ignore_index=True).drop_duplicates("case").reset_index(drop=True)
-    return table, " ".join(messages)
+# ------------------------------------------------------------------------------- one patient
 
 
-def odd_scans() -> pd.DataFrame:
-    """Real scans of another kind, where the folder of `real_patients` has them beside its own.
+def _each(manifest: pd.DataFrame, progress: bool):
+    """Patients and their files, with a progress bar."""
+    from tqdm import tqdm
 
-    ``data/ood`` holds another disease, ``data/wholehead`` heads with their skull.
-
-    Returns
-    -------
-    DataFrame
-        Cohort table; perhaps empty.
-    """
-    folder = _shared()
-    beside = [folder.parent / kind for kind in ("ood", "wholehead")] if folder else []
-    tables = [layouts.from_folder(path) for path in beside if path.is_dir()]
-    return pd.concat(tables, ignore_index=True) if tables else _table(Path(), [])
+    return tqdm(list(manifest.groupby("patient")), desc="MS17", unit="patient", disable=not progress)
 
 
-def _shared() -> Path | None:
-    places = [Path.cwd().parent / "shared", Path(__file__).resolve().parents[3] / "shared"]
-    if os.environ.get("WMHQC_SHARED"):
-        places = [Path(os.environ["WMHQC_SHARED"])]
-    return next((place / "data" / "real" for place in places if (place / "data" / "real").is_dir()), None)
-
-
-def _sources(table: pd.DataFrame) -> pd.DataFrame:
-    """Fill database, site, patient, licence and citation of patients whose name says where they are from."""
-    known = {"sub-ms17p": ("MS17", "Ljubljana", "MS17"), "sub-tab": ("other", "Tabriz", "Tabriz")}
-    rows = table.to_dict("records")
-    for row in rows:
-        row |= {"licence": "", "citation": ""}
-        for prefix, (database, site, source) in known.items():
-            if row["case"].startswith(prefix):
-                row |= {"database": database, "site": site, "patient": row["case"].removeprefix(prefix)}
-                row |= SOURCES[source]
-    return pd.DataFrame(rows, columns=[*table.columns, "licence", "citation"])
-
-
-# ------------------------------------------------------------------------------- MS17
+def _fetch_patient(folder: Path, patient: str, files: pd.DataFrame, base_url: str, timeout: float) -> None:
+    for file in files.itertuples():
+        _fetch(base_url + file.path, _path(folder, patient, file.file), file, timeout)
+    _brain_mask(folder, patient)
 
 
 def _folder(folder) -> Path:
@@ -233,12 +152,12 @@ def _folder(folder) -> Path:
 def _base(base_url: str | None) -> str:
     base_url = base_url or os.environ.get("WMHQC_MS17_URL") or MS17_URL
     if urlsplit(base_url).scheme not in ("http", "https", "file"):
-        raise ValueError(f"the address of MS17 must begin with http:, https: or file:, got {base_url!r}")
+        raise ValueError(f"the address of MS17 must begin with http:, https: or file:, got {shown(base_url)!r}")
     return base_url.rstrip("/") + "/"
 
 
 def _manifest(patients=None) -> pd.DataFrame:
-    manifest = pd.read_csv(MANIFEST, sep="\t", comment="#", dtype=str)
+    manifest = pd.read_csv(MANIFEST, sep="\t", comment="#", dtype=str, keep_default_na=False)
     if patients is None:
         return manifest
     wanted = [f"{int(patient):02d}" for patient in patients]
@@ -260,12 +179,12 @@ def _table(folder: Path, patients: list[str]) -> pd.DataFrame:
         | {column: str(_path(folder, patient, file)) for column, file in files.items()}
         for patient in patients
     ]
-    return _sources(pd.DataFrame(rows, columns=cohort.COLUMNS))
+    return layouts.with_licences(pd.DataFrame(rows, columns=cohort.COLUMNS))
 
 
 def _whole(folder: Path, patient: str, files: pd.DataFrame) -> bool:
     """All files of a patient are there, the brain mask too."""
-    whole = all(_verified(_path(folder, patient, file.file), file.sha1) for file in files.itertuples())
+    whole = all(_verified(_path(folder, patient, file.file), file) for file in files.itertuples())
     return whole and _path(folder, patient, "brainmask").exists()
 
 
@@ -290,96 +209,131 @@ def _brain_mask(folder: Path, patient: str) -> None:
 # ------------------------------------------------------------------------------- one file
 
 
-def git_sha1(path) -> str:
+def git_sha1(content: bytes) -> str:
     """SHA-1 that git gives the content of a file (of ``blob <size>\\0<content>``)."""
-    content = Path(path).read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _verified(path: Path, sha1: str) -> bool:
-    return path.is_file() and git_sha1(path) == sha1
+def _verified(path: Path, file) -> bool:
+    """Is the file there, and has it the checksums of its row of the manifest?"""
+    if not path.is_file() or path.stat().st_size > MAX_SIZE:
+        return False
+    content = path.read_bytes()
+    return git_sha1(content) == file.sha1 and file.sha256 in ("", hashlib.sha256(content).hexdigest())
 
 
-def _fetch(url: str, path: Path, sha1: str, timeout: float) -> None:
+def _fetch(url: str, path: Path, file, timeout: float) -> None:
     """Bring one file to `path`, unless it is there and whole."""
     import pooch
+    import requests
 
-    if _verified(path, sha1):
+    if _verified(path, file):
         return
-    path.unlink(missing_ok=True)  # damaged
-    for leftover in [*path.parent.glob("tmp*"), *path.parent.glob(".*")]:  # of a process that was killed
-        if time.time() - leftover.stat().st_mtime > 3600:
-            leftover.unlink(missing_ok=True)
 
     def download(url: str, partial: str, _) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                _transfer(url, partial, timeout)
-                if git_sha1(partial) == sha1:
-                    os.chmod(partial, 0o644)
-                    return
-                problem = "what arrived is truncated or damaged (wrong checksum)"
-            except _Broken as error:
-                problem = str(error)
-            if attempt < ATTEMPTS:
-                time.sleep(PAUSE * attempt)
-        raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times; {ADVICE}")
+        _transfer(url, partial, timeout)
+        if not _verified(Path(partial), file):
+            raise ValueError("what arrived is truncated or damaged (wrong checksum)")
+        os.chmod(partial, 0o644)
 
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
     try:
-        # pooch writes under a temporary name of its own and renames when `download` is done.
-        pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=download)
-    except (ConnectionError, MissingFile):
+        pooch.get_logger().setLevel("WARNING")  # it prints addresses
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path.parent)
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as scratch:
+            # pooch tries again after a ValueError or an error of requests; a process that is killed leaves `scratch`.
+            store = pooch.create(
+                scratch, "", registry={path.name: None}, urls={path.name: url}, retry_if_failed=RETRIES
+            )
+            os.replace(store.fetch(path.name, downloader=download), path)
+    except (requests.RequestException, ValueError, TimeoutError) as error:
+        raise ConnectionError(f"{shown(url)}: {_reason(error, url)}; {ADVICE}") from error
+    except MissingFile:
         raise
     except OSError as error:
         raise _write_error(error, path) from error
-    finally:
-        logger.setLevel(level)
-
-
-ADVICE = "check the network, or give another address (WMHQC_MS17_URL)"
-
-
-class _Broken(Exception):
-    """A transfer that may work when tried again."""
 
 
 def _transfer(url: str, partial: str, timeout: float) -> None:
-    """Copy what is at `url` into a file; in bounded time."""
+    """Copy what is at `url` into a file; in bounded time and size."""
+    import pooch
+    import requests
+
     if urlsplit(url).scheme == "file":
         source = Path(url2pathname(urlsplit(url).path))
         if not source.is_file():
-            raise MissingFile(f"{source} does not exist; is the address of MS17 (WMHQC_MS17_URL) right?")
-        shutil.copyfile(source, partial)
+            raise MissingFile(f"{source} does not exist; {ADVICE}")
+        if source.stat().st_size <= MAX_SIZE:  # else the checksum says that it is none of the release
+            shutil.copyfile(source, partial)
         return
-    import requests
-    import urllib3
-
-    start, size = time.monotonic(), 0
+    get = pooch.HTTPDownloader(chunk_size=2**16, timeout=timeout, headers={"Accept-Encoding": "identity"})
     try:
-        with requests.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
-            if answer.status_code in (404, 410):
-                raise MissingFile(f"{url} does not exist; is the address of MS17 (WMHQC_MS17_URL) right?")
-            if answer.status_code != 200:
-                raise _Broken(f"the server answers {answer.status_code} {answer.reason}")
-            with open(partial, "wb") as file:
-                # read1 gives what is there; read would wait for a whole block of a slow server.
-                while block := answer.raw.read1(2**16):
-                    file.write(block)
-                    size += len(block)
-                    seconds = time.monotonic() - start
-                    if seconds > timeout and size < MIN_SPEED * seconds:
-                        speed = f"{size} bytes in {seconds:.0f} s"
-                        raise ConnectionError(f"{url}: the server is too slow ({speed}); {ADVICE}")
-    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise ConnectionError(f"{url}: no answer within {timeout:g} s; {ADVICE}") from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionResetError) as error:
-        if size or isinstance(error, ConnectionResetError) or "Connection aborted" in str(error):
-            raise _Broken(f"the connection broke off after {size} bytes") from error
-        server = urlsplit(url).netloc
-        raise ConnectionError(f"no connection to {server} ({type(error).__name__}); {ADVICE}") from error
+        with open(partial, "wb") as file:  # closed when the time is over, so that the thread ends too
+            _within(PATIENCE * timeout, get, url, _Limited(file), None)
+    except requests.HTTPError as error:
+        if error.response.status_code in (404, 410):
+            raise MissingFile(f"{shown(url)} does not exist; {ADVICE}") from error
+        raise
+
+
+class _Limited:
+    """A file that does not grow beyond what the release has."""
+
+    def __init__(self, file):
+        self.file, self.flush = file, file.flush
+
+    def write(self, block: bytes) -> None:
+        if self.file.tell() + len(block) > MAX_SIZE:
+            raise TimeoutError(f"the server sends more than {MAX_SIZE} bytes")
+        self.file.write(block)
+
+
+def _within(seconds: float, call, *arguments) -> None:
+    """Call in a thread; TimeoutError if it takes longer (a server that sends a byte now and then, for ever)."""
+    errors: queue.SimpleQueue = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            errors.put(call(*arguments))
+        except Exception as error:
+            errors.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        error = errors.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"the server is too slow, not done after {seconds:.0f} s") from None
+    if error:
+        raise error
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Why a transfer failed, without what may be secret."""
+    import requests
+
+    asked = getattr(getattr(error, "request", None), "url", None) or url  # perhaps where the first server sent us
+    server = urlsplit(shown(asked)).netloc
+    if isinstance(error, requests.HTTPError):
+        return f"{server} answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"{server} does not answer in time"
+    if isinstance(error, requests.RequestException):
+        return f"no connection to {server}, or it broke off ({type(error).__name__})"
+    return str(error)
+
+
+def shown(url: str) -> str:
+    """An address as it may be printed: without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a process that was killed left of its own, an hour after."""
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up too
+            if time.time() - leftover.stat().st_mtime > 3600:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_error(error: OSError, path: Path) -> OSError:

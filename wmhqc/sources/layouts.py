@@ -1,4 +1,4 @@
-"""Readers of plain folders and of the four databases: which file is what, as a cohort (`wmhqc.cohort`)."""
+"""Readers of plain folders and of the four databases: which file is what, as a cohort; and their licences."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ from wmhqc.cohort import as_table
 NIFTI = r"\.(?i:nii(\.gz)?)"
 #: Short names of the MICCAI17 scanners, for the case.
 SITE_CODES = {"Utrecht": "utr", "Singapore": "sing", "GE3T": "ge3t", "GE1T5": "ge1t5", "Philips": "petmr"}
+#: Licence and citation of the databases that the software can show (database or site -> text).
+LICENCES = {
+    "MS17": {
+        "licence": "CC BY",
+        "citation": (
+            "Lesjak, Pernuš, Likar, Špiclin: A novel public MR image dataset of multiple sclerosis "
+            "patients with lesion segmentations based on multi-rater consensus. Neuroinformatics "
+            "(2017), doi:10.1007/s12021-017-9348-7"
+        ),
+    },
+    "Tabriz": {
+        "licence": "CC BY 4.0",
+        "citation": (
+            "Bashiri Bawil et al.: MS3SEG. Scientific Data (2026), arXiv:2506.07123, doi:10.6084/m9.figshare.30393475"
+        ),
+    },
+}
 
 
 def from_folder(folder) -> pd.DataFrame:
@@ -244,3 +261,16 @@ def _file(stem, optional: bool = False) -> str:
     if len(found) > 1:
         raise ValueError(f"{found[0]} and {found[1]} are both there, and may differ; remove one")
     return found[0] if found else "" if optional else f"{stem}.nii.gz"
+
+
+def with_licences(table: pd.DataFrame) -> pd.DataFrame:
+    """Fill database, site, patient, licence and citation of patients whose name says where they are from."""
+    known = {"sub-ms17p": ("MS17", "Ljubljana", "MS17"), "sub-tab": ("other", "Tabriz", "Tabriz")}
+    rows = table.to_dict("records")
+    for row in rows:
+        row |= {"licence": "", "citation": ""}
+        for prefix, (database, site, source) in known.items():
+            if row["case"].startswith(prefix):
+                row |= {"database": database, "site": site, "patient": row["case"].removeprefix(prefix)}
+                row |= LICENCES[source]
+    return pd.DataFrame(rows, columns=[*table.columns, "licence", "citation"])

@@ -8,6 +8,7 @@ request, no kernel, and it works from a file that was opened with a double click
 
 from wmhqc.view.brains import QuizExplorer, quiz
 from wmhqc.view.dropout import PassesExplorer, passes, running
+from wmhqc.view.guarantee import GuaranteeExplorer, guarantee
 from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
 from wmhqc.view.tables import TableExplorer, table
@@ -20,6 +21,7 @@ __all__ = [
     "BurdenExplorer",
     "CaseExplorer",
     "Explorer",
+    "GuaranteeExplorer",
     "HoldExplorer",
     "PassesExplorer",
     "QuizExplorer",
@@ -29,6 +31,7 @@ __all__ = [
     "TraysExplorer",
     "burden",
     "cases",
+    "guarantee",
     "hold",
     "hold_numbers",
     "passes",

@@ -2,8 +2,8 @@
 
 // One colour and one dash for each mask, wherever it is drawn.
 const MASKS = {
-  manual: { name: "manual outline", color: "#ff9d3c", dash: [] },
-  predicted: { name: "the network’s outline", color: "#5fe0ff", dash: [4, 2.5] },
+  manual: { color: "#ff9d3c", dash: [] },
+  predicted: { color: "#5fe0ff", dash: [4, 2.5] },
 };
 
 // What `brains.pack` wrote: of each slice its levels, then the bits of the predicted and of the manual mask.
@@ -67,10 +67,11 @@ function paint(canvas, scan, masks) {
   for (const name of masks) outline(context, scan, scan[name], width, height, MASKS[name], scale);
 }
 
-function sample(name) {
+// What a line means: its sample and words, which stay on one line.
+function legend(name, words) {
   const { color, dash } = MASKS[name];
   const line = dash.length ? `repeating-linear-gradient(to right, ${color} 0 6px, #000 6px 10px)` : color;
-  const node = html("span", { class: "sample", "aria-hidden": "true" }, html("span"));
-  node.firstChild.style.background = line;
-  return node;
+  const sample = html("span", { class: "sample", "aria-hidden": "true" }, html("span"));
+  sample.firstChild.style.background = line;
+  return html("span", { class: "pair" }, sample, words);
 }

@@ -73,7 +73,7 @@ def quiz(slices: Sequence[Slice], dice, ml, true_ml, tau: float = 0.5, name: str
             "ml": float(v),
             "true_ml": float(w),
         }
-        for i, (d, v, w) in enumerate(zip(dice, ml, true_ml))
+        for i, (d, v, w) in enumerate(zip(dice, ml, true_ml, strict=True))
     ]
     return QuizExplorer(data={"cases": cases, "tau": tau, "scans": pack(slices)})
 
@@ -92,7 +92,7 @@ def pick(dice, count: int = 6, tau: float = 0.5) -> list[int]:
     parts = [[i for i in order if (dice[i] < tau) == failed] for failed in (True, False)]
     few = min(len(parts[0]), max(count // 2, count - len(parts[1])))
     chosen = []
-    for part, number in zip(parts, (few, count - few)):
+    for part, number in zip(parts, (few, count - few), strict=True):
         places = np.linspace(0, len(part) - 1, min(number, len(part))).round().astype(int)
         chosen += [int(part[place]) for place in places]
     return [chosen[place] for place in np.random.default_rng(4).permutation(len(chosen))]

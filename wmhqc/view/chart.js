@@ -1,6 +1,6 @@
 // Axes of a small chart; the caller draws into `parts` with X and Y.
 
-function axes(picture, { width, height, x, y, xlabel = "", ylabel = "", xticks = 5, yticks = 4, left = 46, right = 14, bottom = 40 }) {
+function axes(picture, { width, height, x, y, xlabel = "", ylabel = "", xticks = 5, yticks = 4, left = 46, right = 14, bottom = 40, bare = false }) {
   const box = { left, right, top: 12, bottom };
   const X = (v) => box.left + ((v - x[0]) / (x[1] - x[0])) * (width - box.right - box.left);
   const Y = (v) => height - box.bottom - ((v - y[0]) / (y[1] - y[0])) * (height - box.bottom - box.top);
@@ -18,7 +18,7 @@ function axes(picture, { width, height, x, y, xlabel = "", ylabel = "", xticks =
     add("line", { class: "grid", x1: X(t), y1: box.top, x2: X(t), y2: height - box.bottom });
     add("text", { class: "tick", x: X(t), y: height - box.bottom + 16, "text-anchor": "middle" }, written(t, across));
   }
-  for (const t of up.list) {
+  for (const t of bare ? [] : up.list) { // bare: no axis upwards
     add("line", { class: "grid", x1: box.left, y1: Y(t), x2: width - box.right, y2: Y(t) });
     add("text", { class: "tick", x: box.left - 7, y: Y(t) + 4, "text-anchor": "end" }, written(t, up));
   }

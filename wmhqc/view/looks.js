@@ -51,7 +51,7 @@ function render({ model, el }) {
   const canvas = html("canvas", { role: "img" });
   const facts = html("dl"), title = html("p", { class: "title" });
   const next = html("button", { type: "button" }, "Show one that slipped through");
-  const key = html("p", { class: "remark key masks" }, sample("predicted"), html("span", {}, "network"), sample("manual"), html("span", {}, "manual"));
+  const key = html("p", { class: "remark key masks" }, legend("predicted", "network"), legend("manual", "manual"));
   const scan = html("div", { class: "scan" }, html("div", {}, html("div", { class: "picture" }, canvas), key), html("div", {}, title, facts));
   const tray = (name) => {
     const count = html("data"), tiles = html("div", { class: "tiles", role: "group", "aria-label": `${name}: cases, arrow keys move` });

@@ -50,7 +50,7 @@ def trays(
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per case: `case`, the scores and the measures of failure; `synthetic`, if it has it, says what a case is.
+        One row per case: `case`, the scores and the measures of failure; `synthetic`, if there, says what a case is.
         A case without a score is looked at first; one without the measure (no mask to measure) counts as failed.
     scores : sequence of str
         Columns of scores, with direction, name and unit of `wmhqc.catalogue`.
@@ -118,8 +118,8 @@ def trays_numbers(
     values, truth : array_like, shape (cases,)
         Score and measure of failure; NaN as in `trays`.
     looks : int
-        How many cases a person looks at, those that are trusted least. Cases of one score go together, so that a threshold
-        could do it: it becomes the smallest number from there on that separates them.
+        How many cases a person looks at, those that are trusted least. Cases of one score go together, so that a
+        threshold could do it: it becomes the smallest number from there on that separates them.
     limit : float
     bad : {"under", "over"}
         Which side of the limit is a failure.

@@ -31,7 +31,7 @@ function render({ model, el }) {
   const rest = html("button", { type: "button" }, "Show the others");
   const again = html("button", { type: "button" }, "Start again");
   const key = html("p", { class: "remark key masks" },
-    sample("predicted"), MASKS.predicted.name, sample("manual"), `${MASKS.manual.name}, after a look`);
+    legend("predicted", "network"), legend("manual", "manual, after a look"));
   root.append(
     html("div", { class: "quiz-columns" },
       html("div", { class: "cards" }, ...cards.map(({ node }) => node)),

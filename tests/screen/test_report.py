@@ -6,13 +6,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from browser import accessibility, check_page, overflow, watch
 
+from browser import accessibility, check_page, overflow, watch
 from wmhqc import preprocess
 from wmhqc.features import FEATURES, scan_features
 from wmhqc.screen import group as groups
-from wmhqc.screen import judge, labels, render, report, verdict
+from wmhqc.screen import judge, render, report, verdict
 from wmhqc.screen import records as records_
+from wmhqc.screen.labels import SCORE
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
 
@@ -20,7 +21,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\"'&_FLAIR.nii.gz"
 def calibration(n=40):
     rng = np.random.default_rng(0)
     predicted = rng.uniform(0.2, 0.95, n)
-    table = pd.DataFrame({labels.SCORE: predicted, "lesion_dice": predicted, "volume_ml": rng.uniform(1, 20, n)})
+    table = pd.DataFrame({SCORE: predicted, "lesion_dice": predicted, "volume_ml": rng.uniform(1, 20, n)})
     return table.assign(**{name: 100 + 10 * rng.standard_normal(n) for name in FEATURES})
 
 
@@ -41,7 +42,7 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
     if given:
         images["segmentation"] = image(np.roll(lesion, 2, axis=0))
     prepared = preprocess.prepare(case, images["t1"], images["flair"], images["lesion"], images["brainmask"], size=32)
-    scores = {labels.SCORE: predicted, "volume_ml": 30.0, "volume_on_scan_ml": 29.0, "contrast": 0.97, "mean_entropy": np.nan}
+    scores = {SCORE: predicted, "volume_ml": 30.0, "volume_on_scan_ml": 29.0, "contrast": 0.97, "mean_entropy": np.nan}
     features = scan_features(prepared)
     record = {
         "case": case, "patient": case, "judged": "given" if given else "own", "program": "LST <1>" if given else "",
@@ -159,7 +160,7 @@ def test_table_has_one_row_a_scan():
     assert len(table) == 13 and table["case"].is_unique
     row = table.set_index("case").loc["sub-00"]
     assert (
-        row[labels.SCORE] == 0.3
+        row[SCORE] == 0.3
         and row["dice_on_scan"] == 0.61
         and row["report"] == "sub-00.html"
         and not row["guarantee_applies"]
@@ -178,7 +179,9 @@ def test_group_report_is_in_order(page, written, tmp_path):
     assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
     text = page.inner_text("body")
     assert "13 scans: 1 accepted, 11 to review, 1 not judged." in text
-    assert "confidence level of 90 %" in text and re.search(r"\(0\.\d+\)", text), "the rule, and intervals that do not hold"
+    assert "confidence level of 90 %" in text and re.search(r"\(0\.\d+\)", text), (
+        "the rule, and intervals that do not hold"
+    )
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
 
 

@@ -1,0 +1,67 @@
+"""The command: help, bad input, MS17."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from scans import files
+
+from wmhqc.screen import cli
+
+
+def test_help_and_import_are_light():
+    code = (
+        "import sys; from wmhqc.screen import cli\n"
+        "for words in (['--help'], ['qc', '--help'], ['--version']):\n"
+        "    try: cli.main(words)\n"
+        "    except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'nibabel', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in ("--flair", "--segmentation", "--calibration", "fetch", "group"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["qc", "--out", "o"], "give FOLDER, or --flair and --t1"),
+        (["qc", "scans", "--flair", "f.nii", "--out", "o"], "not both"),
+        (["qc", "scans", "--segmentation", "s.nii.gz", "--out", "o"], "must hold {case}, {folder} or {path}"),
+        (["qc", "scans", "--program", "LST", "--out", "o"], "give both"),
+        (["qc", "--flair", "group.nii.gz", "--t1", "t.nii.gz", "--out", "o"], "cannot be called group"),
+        (["qc", "scans", "--cases", "sub-x", "--out", "o"], "has no case sub-x; it has sub-a"),
+        (["qc", "nowhere", "--out", "o"], "is not a folder"),
+        (["qc", "scans", "--out", "scans"], "give a folder of its own"),
+        (["qc", "scans", "--out", "scans/sub-a"], "was not made by wmhqc qc"),
+        (["qc", "scans", "--out", "scans/sub-a/sub-a_T1w.nii.gz"], "is a file"),
+        (["qc", "scans", "--calibration", "none.tsv", "--out", "o"], "none.tsv does not exist"),
+        (["group", "scans"], "was not made by wmhqc qc"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(scans, judged, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(scans.parent)
+    before = files(scans.parent)
+    assert cli.main(words) == 2
+    assert message in capsys.readouterr().err
+    assert files(scans.parent) == before and judged == []
+
+
+@pytest.mark.parametrize("words", [["--risk", "0"], ["--confidence-level", "1"], ["--jobs", "0"], ["--passes", "x"]])
+def test_bad_numbers_are_refused(words):
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["qc", "scans", "--out", "o", *words])
+    assert refused.value.code == 2
+
+
+def test_fetch_says_where_and_whose(monkeypatch, capsys):
+    from wmhqc.sources import download
+
+    asked = []
+    table = pd.DataFrame({"flair": ["there/sub-a/sub-a_FLAIR.nii.gz"], "licence": ["CC BY"], "citation": ["Lesjak"]})
+    monkeypatch.setattr(download, "fetch_ms17", lambda folder, patients: asked.append((folder, patients)) or table)
+    assert cli.main(["fetch", "--patients", "7", "19", "--folder", "there"]) == 0
+    assert asked == [("there", [7, 19])] and "1 patients. CC BY: Lesjak" in capsys.readouterr().out

@@ -1,0 +1,112 @@
+"""What comes in: read, or refused with file, problem and remedy."""
+
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scans import resave
+
+from wmhqc import cohort
+from wmhqc.screen import inputs
+
+
+def refusal(row, **options):
+    with pytest.raises(cohort.CohortError) as refused:
+        inputs.read(row, **options)
+    return str(refused.value)
+
+
+def test_read_gives_images_on_one_grid(scan):
+    images = inputs.read(scan)
+    assert set(images) == {"t1", "flair", "brainmask", "lesion"}
+    assert len({image.shape for image in images.values()}) == 1
+    assert set(np.unique(images["lesion"].dataobj)) == {0, 1}
+
+
+def test_read_names_file_problem_and_action(scan):
+    text = refusal(scan | {"t1": scan["flair"]})
+    assert "T1 and FLAIR are the same image" in text and scan["flair"] in text and "->" in text
+    assert "does not exist" in refusal(scan | {"flair": "nowhere.nii.gz"})
+    assert "no T1 given" in refusal({"case": "a", "flair": scan["flair"]})
+
+
+def test_read_refuses_a_probability_as_segmentation(scan):
+    text = refusal(resave(scan | {"segmentation": scan["lesion"]}, "segmentation", lambda a: a * 0.5 + 0.1))
+    assert "expected a mask of 0 and one other value" in text and "segmentation" in text
+
+
+def test_read_takes_an_empty_segmentation(scan):
+    images = inputs.read(resave(scan | {"segmentation": scan["lesion"]}, "segmentation", np.zeros_like))
+    assert not np.asanyarray(images["segmentation"].dataobj).any()
+
+
+def test_read_resamples_only_when_asked(scan):
+    half = np.diag([1.7, 1.7, 1.7, 1])
+    fine = resave(scan, "t1", lambda a: a.repeat(2, 0).repeat(2, 1).repeat(2, 2), half)
+    assert "T1 is not on the grid of the FLAIR" in refusal(fine)
+    images = inputs.read(fine, resample=True)
+    assert images["t1"].shape == images["flair"].shape
+    inside = np.asanyarray(images["brainmask"].dataobj) > 0
+    assert np.median(np.asanyarray(images["t1"].dataobj)[inside]) == pytest.approx(600, abs=20)
+
+
+def test_read_recognises_the_whole_head(scan):
+    row = resave(resave(scan, "t1", lambda a: a + 1), "flair", lambda a: a + 1)
+    text = refusal(row | {"brainmask": ""})
+    assert "whole head" in text and "--brainmask" in text and "deepbet" in text and "2515 ml" in text
+    assert inputs.read(row)  # with its mask all is well
+    assert "brainmask" not in inputs.read(row | {"brainmask": ""}, whole_head=True)
+
+
+def test_read_refuses_a_mask_that_is_no_brain(scan):
+    assert "brain mask has 8 ml" in refusal(scan | {"brainmask": scan["lesion"]})
+
+
+def shifted(row, name, mm):
+    affine = nib.load(row[name]).affine.copy()
+    affine[0, 3] += mm
+    return resave(row, name, affine=affine)
+
+
+@pytest.mark.parametrize("name", ["lesion", "segmentation"])
+@pytest.mark.parametrize("mm", [1000, 75])
+def test_a_mask_that_resampling_empties_or_loses_is_refused(scan, name, mm):
+    row = shifted(scan | {"segmentation": scan["lesion"]}, name, mm)
+    text = refusal(row, resample=True)
+    assert "ml on the grid of the FLAIR" in text and row[name] in text and "headers do not fit" in text
+
+
+def test_a_resampled_mask_is_noted_with_its_volumes(scan):
+    half = np.diag([1.7, 1.7, 1.7, 1])
+    fine = resave(scan, "lesion", lambda a: a.repeat(2, 0).repeat(2, 1).repeat(2, 2), half)
+    notes = []
+    inputs.read(fine, resample=True, notes=notes)
+    assert re.fullmatch(r"The lesion mask was resampled .* headers \([\d.]+ ml, before [\d.]+ ml\)\.", notes[0])
+
+
+def test_a_header_without_codes_is_noted(scan):
+    image = nib.load(scan["flair"])
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    bare = nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header)
+    path = scan["flair"].replace("_FLAIR", "-bare_FLAIR")
+    nib.save(bare, path)
+    notes, row = [], scan | {"flair": path}
+    inputs.read(scan, notes=notes)
+    assert notes == []
+    for name in ("t1", "brainmask", "lesion"):
+        row = resave(row, name, affine=nib.load(path).affine)
+    inputs.read(row, notes=notes)
+    assert len(notes) == 1 and "codes are 0" in notes[0]
+
+
+def test_a_small_brain_is_refused_without_a_mask_too(scan):
+    small = np.diag([1.7, 1.7, 1.7, 1])
+    row = scan | {"brainmask": "", "lesion": ""}
+    for name in ("t1", "flair"):
+        row = resave(row, name, affine=small)
+    assert "ml are above 0 in T1 and FLAIR; a brain has 300 to 2200 ml" in refusal(row)
+
+
+def test_a_brain_mask_with_nan_is_refused(scan):
+    assert "NaN or infinite voxels" in refusal(resave(scan, "brainmask", lambda a: np.where(a > 0, 1, np.nan)))
