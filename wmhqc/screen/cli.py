@@ -83,9 +83,19 @@ def parser() -> argparse.ArgumentParser:
         "--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, in place of the reference cases"
     )
     rule.add_argument(
-        "--failed-below", type=_share, default=0.5, metavar="DICE", help="a lower lesion Dice is a failure (0.5)"
+        "--failed-if",
+        type=_criterion,
+        default="dice=0.5",
+        metavar="WHAT=LIMIT",
+        help="a failure is a lesion Dice below (dice=0.5), a lesion F1 below (f1=0.4), or a volume off by more than so "
+        "many per cent (volume=30); default dice=0.5",
     )
-    rule.add_argument("--risk", type=_share, default=0.1, help="highest share of failures among the accepted (0.1)")
+    rule.add_argument(
+        "--risk",
+        type=_share,
+        default=0.1,
+        help="share of failures among the accepted that is asked for; else the best that there is (0.1)",
+    )
     rule.add_argument(
         "--confidence-level", dest="level", type=_share, default=0.9, help="of guarantee and interval (0.9)"
     )
@@ -116,6 +126,16 @@ def _share(text: str) -> float:
     if not 0.001 <= value <= 0.999:
         raise argparse.ArgumentTypeError(f"must lie between 0.001 and 0.999, got {text}")
     return value
+
+
+def _criterion(text: str) -> str:
+    from wmhqc.failure import Criterion
+
+    try:
+        Criterion.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _count(text: str) -> int:

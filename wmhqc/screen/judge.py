@@ -20,6 +20,7 @@ from wmhqc.features import scan_features
 from wmhqc.screen import calibration as known
 from wmhqc.screen import inputs
 from wmhqc.screen.labels import SCORE
+from wmhqc.screen.orientation import orientation
 from wmhqc.screen.records import to_json
 from wmhqc.screen.verdict import decide
 
@@ -81,14 +82,14 @@ def judge(
     passes : int
         Monte Carlo passes.
     **rule
-        tau, risk and level of `wmhqc.screen.verdict.decide`.
+        criterion, risk and level of `wmhqc.screen.verdict.decide`.
 
     Returns
     -------
     Judgement
         Its `record`: case; patient; judged (own or given) and program; what `decide` returns; scores; truth (empty
-        without a manual mask); features; ranges (what the middle 98 % of the calibration cases have). Dice and
-        threshold are measured on the networks' grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
+        without a manual mask); features; orientation; ranges (what the middle 98 % of the calibration cases have).
+        Dice and threshold are measured on the networks' grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
     """
     images = dict(inputs.read(row) if images is None else images)
     given, program = "segmentation" in images, row.get("program") or ""
@@ -106,13 +107,14 @@ def judge(
     scores |= on_scan
 
     truth = {name: scores.pop(name) for name in _truth_names() if name in scores} | truth_on_scan
-    features = scan_features(prepared)
+    features, lies = scan_features(prepared), orientation(prepared)
     record = {
         "case": row["case"],
         "patient": row.get("patient") or row["case"],
         "judged": "given" if given else "own",
         "program": program,
-        **decide(scores | features, calibration, given, program=program, **rule),
+        **decide(scores | features, calibration, given, program=program, orientation=lies, **rule),
+        "orientation": lies,
         "truth": truth,
         "scores": scores,
         "features": features,

@@ -7,6 +7,8 @@ from wmhqc.features import FEATURES
 
 #: The score that predicts the Dice of any segmentation, and on which the verdict rests.
 SCORE = "predicted_dice_bounded"
+#: What keeps a segmentation from being accepted.
+KINDS = {"scan": "The scan", "mask": "The mask", "doubt": "The doubt"}
 #: Name -> (what it is, unit): the catalogue, what only the screening tool measures, and the features of a scan.
 LABELS = {
     **{score.name: (score.label, score.unit) for score in catalogue.scores().values()},

@@ -99,7 +99,7 @@ def describe(feature: Mapping) -> str:
 
 @functools.lru_cache(maxsize=8)  # the same calibration cases for all scans
 def _inliers(data: bytes, columns: int) -> tuple[tuple[int, ...], float, tuple[float, ...]]:
-    """Rows of a table of features that are no outliers, the distance that most of them keep from the others, and all."""
+    """Rows of a table of features that are no outliers, the distance most of them keep from the others, and all."""
     table = np.frombuffer(data).reshape(-1, columns)
     kept = np.arange(len(table))
     distances = _leave_one_out(table)

@@ -14,15 +14,19 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import thresholds
-from wmhqc.failure import Criterion
 from wmhqc.checks import MIN_CONTRAST
+from wmhqc.failure import LOW_DICE, Criterion
 from wmhqc.screen import ood
 from wmhqc.screen.calibration import origin, origins, same_origin
+from wmhqc.screen.render import at_most
 from wmhqc.screen.rule import Rule, calibrate
 
 #: What of a mask must lie within the range of the calibration cases -> what it is called where it does not.
 RANGES = {
-    "volume_ml": ("The mask is smaller than any of the calibration cases.", "The mask is larger than any of them."),
+    "volume_ml": (
+        "The mask is smaller than any of the calibration cases.",
+        "The mask is larger than any of the calibration cases.",
+    ),
     "agreement_dice": ("The mask agrees less with our own than that of any calibration case.", ""),
 }
 
@@ -31,7 +35,7 @@ def decide(
     scores: Mapping,
     calibration: pd.DataFrame,
     given: bool,
-    criterion: Criterion = Criterion(),
+    criterion: Criterion = LOW_DICE,
     risk: float = 0.1,
     level: float = 0.9,
     program: str = "",
@@ -99,7 +103,7 @@ def decide(
         "findings": findings,
         "predicted_dice": {
             **{"value": value, "low": low, "high": high, "level": level, "valid": valid},
-            **{"scores": list(rule.line.scores) if rule else [], "cases": len(rule.dice) if rule else 0},
+            **{"scores": list(rule.line.scores) if rule else [], "cases": len(rule.dice if rule else cases)},
         },
         "failure": dict(zip(("chance", "low", "high"), chance, strict=True)) | {"words": criterion.words},
         "guarantee": {"applies": possible and valid, "possible": possible, **_guarantee(rule, criterion, risk, level)},
@@ -107,7 +111,21 @@ def decide(
     }
 
 
-def _rule(scores: Mapping, cases, calibration, criterion, risk, level, foreign: bool) -> Rule | None:
+def what_is_missing(
+    calibration: pd.DataFrame, given: bool, program: str, criterion: Criterion, risk: float, level: float
+) -> str:
+    """Why what is asked for cannot be guaranteed, and what can, in a sentence; empty if it can."""
+    same = same_origin(calibration, given, program)
+    if same.empty:
+        return "no calibration case is a segmentation of the same origin, so every scan will be for review"
+    rule = _rule(list(same), same, calibration, criterion, risk, level, foreign=False)
+    if rule and rule.possible and not rule.missing:
+        return ""
+    words = _why_not(rule, risk, "").rstrip(".")
+    return words if rule and rule.possible else f"{words}. So every scan will be for review"
+
+
+def _rule(scores, cases, calibration, criterion, risk, level, foreign: bool) -> Rule | None:
     """The rule for a case of which these scores are known; None if nothing can be predicted from them."""
     try:
         return calibrate(cases, passes(cases, calibration), criterion, risk, level, scores, foreign=foreign)
@@ -149,7 +167,8 @@ def _why_not(rule: Rule | None, risk: float, whose: str) -> str:
         return f"No calibration case is a segmentation of the same origin ({whose})."
     if rule is None:
         return "No score of this mask is known of enough calibration cases."
-    best = f" The best is at most {100 * rule.choice.risk:.0f} %." if rule.choice.possible else ""
+    share = f"for {100 * rule.choice.coverage:.0f} % of scans" if rule.choice.possible else ""
+    best = f" The best is at most {at_most(rule.choice.risk)}, {share}." if rule.choice.possible else ""
     return f"At most {100 * risk:g} % failures among the accepted {rule.missing}.{best}"
 
 
@@ -201,7 +220,7 @@ def _mask_problems(scores: Mapping) -> list[dict]:
 def evaluate_guarantee(
     validation: pd.DataFrame,
     test: pd.DataFrame,
-    criterion: Criterion = Criterion(),
+    criterion: Criterion = LOW_DICE,
     risk: float = 0.1,
     level: float = 0.9,
 ) -> pd.DataFrame:
