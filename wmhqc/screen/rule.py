@@ -23,7 +23,7 @@ from wmhqc.screen import triage
 #: A guarantee of more failures than this among the accepted is of no use, and none is given.
 MAX_RISK = 0.25
 #: What says of a mask of any origin how good it is, uncalibrated: 0.03 and 0.10 off on 15 masks of 5 programs.
-FOREIGN = ("expected_dice", "predicted_dice_bounded")
+FOREIGN = ("expected_dice", "predicted_dice_mask")
 TOO_FEW = "cannot be guaranteed with these cases: they are too few to look for it"
 
 
