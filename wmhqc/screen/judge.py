@@ -92,8 +92,8 @@ def judge(
     Judgement
         Its `record`: case; patient; judged (own or given) and program; what `decide` returns; scores; truth (empty
         without a manual mask); features; orientation; ranges (what the middle 98 % of the calibration cases have);
-        notes; what it rests on (`wmhqc.screen.records.provenance`). Dice and threshold are measured on the networks' grid;
-        `dice_on_scan` and `*_on_scan_ml` on the scan's.
+        notes; what it rests on (`wmhqc.screen.records.provenance`). Dice and threshold are measured on the networks'
+        grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
     """
     networks = load_networks() if networks is None else networks
     known = reference_cases() if calibration is None else calibration
