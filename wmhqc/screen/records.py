@@ -52,12 +52,14 @@ def _sound(record: Mapping) -> bool:
     if "scores" in record:
         guarantee, predicted, ood, flair = _parts(record)
         values = record["scores"] | record["truth"] | record["features"]
-        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"]]
+        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"], guarantee["risk"]]
         numbers += [predicted[name] for name in ("value", "low", "high")]
+        numbers += [record["failure"][name] for name in ("chance", "low", "high")]
         numbers = [number for number in numbers if number is not None]
-        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("tau", "risk", "level"))]
+        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("asked", "level"))]
         texts += [record[name] for name in ("patient", "judged", "program", "key", "calibration", "created")]
-        texts += [record["reference"], flair["path"], flair["sha256"], *values]
+        texts += [record["reference"], flair["path"], flair["sha256"], guarantee["failure"], *values]
+        texts += [finding[name] for finding in record["findings"] for name in ("kind", "short", "detail")]
         known &= set(record["bytes"]) <= set(names(case)) and {found["name"] for found in ood["outside"]} <= set(LABELS)
         known &= all(name.isidentifier() for name in values)
     known &= re.fullmatch(r"[A-Za-z0-9][\w.-]*", case) is not None
@@ -122,12 +124,12 @@ def write(judgement, out: Path, report: str) -> None:
     forget_failure(case, out)
 
 
-def map_names(judgement) -> dict[str, str]:
+def map_names(record: Mapping, images: Mapping) -> dict[str, str]:
     """The maps that are written of a case, seen from the folder of results: ours, and a brain mask that we made."""
     maps = dict(output.MAPS)
-    if "brainmask" not in judgement.record["inputs"] and "brainmask" in judgement.images:
+    if "brainmask" in images and "brainmask" not in record["inputs"]:
         maps["brainmask"] = output.BRAIN
-    return {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
+    return {name: f"{stem(record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
 
 
 def write_failure(row: Mapping, problem: str, out: Path) -> None:
@@ -180,6 +182,8 @@ def provenance(row: Mapping) -> dict:
         "software": {"python": platform.python_version()} | {name: installed(name) for name in packages},
         "reference": sha256(reference.folder() / "manifest.json"),
         "created": now(),
+        "report": f"{row['case']}.html",
+        "key": row.get("key", ""),
     }
 
 
