@@ -22,12 +22,14 @@ KERNEL = "Haswell"
 SIZE = 64  # of the shipped networks
 #: Cases that the networks of fold 0 have not seen; the chapters take a list of names as well as a number.
 CASES = [case for case, part in reference.parts().items() if part == "test" and case.startswith("sub-syn")][:8]
-#: The chapters in the order of their results, with as little training for show as they accept.
+#: The chapters in the order of their results, with as little training as they accept.
 CHAIN = {
     "data": {"cases": CASES, "size": SIZE, "ms17": False},
     "training": {"train": False, "epochs": 1, "steps": 2},
     "uncertainty": {"passes": 3},
     "error_maps": {"train": False},
+    "vs_thresholds": {"train": False},
+    "dice_regression": {"train": False},
 }
 
 
