@@ -447,11 +447,14 @@ def test_a_link_in_a_record_leads_nowhere_else(scans, judged, tmp_path):
 def test_rules_are_kept_apart(scans, judged, tmp_path):
     out = tmp_path / "out"
     assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
-    assert cli.main(["qc", str(scans), "--cases", "sub-b", "--risk", "0.3", "--out", str(out)]) == 0
+    assert cli.main(["qc", str(scans), "--cases", "sub-b", "--risk", "0.2", "--out", str(out)]) == 0
     assert cli.main(["group", str(out)]) == 0
     html = (out / "group.html").read_text()
     assert "Rule A, 2 of them:" in html and "Rule B, 1 of them:" in html and ">Rule<" in html
-    assert table(out)["asked"].tolist() == [0.1, 0.3, 0.1]
+    assert table(out)["asked"].tolist() == [0.1, 0.2, 0.1]
+    assert (
+        ">Guarantee applies<" in html and html.count('data-value="yes"') == table(out)["guarantee_applies"].sum() == 3
+    )
 
 
 def test_labels_are_lesions_on_demand(scans, judged, tmp_path):
