@@ -154,7 +154,7 @@ def test_notebook_is_the_chapter_without_outputs(chapter):
 #: Tags of cells whose code a page does not show, or only where it is asked for.
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 #: Chapters whose cells still show more than a reader reads. To be emptied, never added to.
-LONG_CELLS = {"promises", "vs_thresholds", "which_score", "your_scan"}
+LONG_CELLS = {"which_score"}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
