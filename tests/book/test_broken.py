@@ -21,7 +21,10 @@ def test_the_dice_stays_covered_until_the_reader_commits(watched, file):
     root, truth = page.locator(".wmhqc"), SCANS[2]["row"]["lesion_dice"]
     assert root.get_attribute("data-covered") == "false"  # the clean scan is there to begin with
     root.get_by_role("slider", name="Severity").press("End")
-    assert root.get_attribute("data-covered") == "true" and f"{truth:.2f}" not in root.locator(".summary, .cover").all_inner_texts()[0]
+    assert (
+        root.get_attribute("data-covered") == "true"
+        and f"{truth:.2f}" not in root.locator(".summary, .cover").all_inner_texts()[0]
+    )
     assert root.locator(".trail").count() == 0 and not root.get_by_text("manual").is_visible()
     guess = root.get_by_role("slider", name="Your guess")
     guess.press("Home")
