@@ -6,8 +6,8 @@ import gzip
 
 import numpy as np
 import pytest
-
 from test_dropout import answers, prepared
+
 from wmhqc import scores, uncertainty, view
 
 THRESHOLDS = {"pairwise_dice": 0.5, "mean_entropy": 0.9}

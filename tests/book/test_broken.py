@@ -1,10 +1,10 @@
 """The explorer that breaks a scan, on a static page in a real browser."""
 
 import pytest
-
-from browser import accessibility, check_page
 from test_artefacts import THRESHOLDS, spoilt
 from test_explorers import write
+
+from browser import accessibility, check_page
 from wmhqc import view
 
 SCANS = spoilt()
