@@ -26,7 +26,7 @@ from wmhqc import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
-ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "promises", "your_scan", "speed", "literature")}
+ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "promises", "your_scan", "you", "speed", "literature")}
 ALONE["vs_thresholds"] = {"train": False}
 CHAIN = ("data", "training", "uncertainty", "error_maps", "vs_thresholds", "dice_regression")
 #: Chapters that read the results of others, with the size of the small reference run.

@@ -11,6 +11,7 @@ from wmhqc.view.dropout import PassesExplorer, passes, running
 from wmhqc.view.guarantee import GuaranteeExplorer, guarantee
 from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
+from wmhqc.view.predictions import CalibrationExplorer, CommitExplorer, calibration, calibration_numbers, commit
 from wmhqc.view.tables import TableExplorer, table
 from wmhqc.view.tertiles import BurdenExplorer, burden
 from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_numbers
@@ -19,7 +20,9 @@ from wmhqc.view.widget import Explorer
 
 __all__ = [
     "BurdenExplorer",
+    "CalibrationExplorer",
     "CaseExplorer",
+    "CommitExplorer",
     "Explorer",
     "GuaranteeExplorer",
     "HoldExplorer",
@@ -30,7 +33,10 @@ __all__ = [
     "ThresholdExplorer",
     "TraysExplorer",
     "burden",
+    "calibration",
+    "calibration_numbers",
     "cases",
+    "commit",
     "guarantee",
     "hold",
     "hold_numbers",
