@@ -23,8 +23,14 @@ def case(slice_=9, height=1.0):
     lesion[4:9, 5:8, slice_] = 1
     flair = 255 * rng.random((N, N, N)).astype(np.float32)
     return {
-        "t1": flair, "flair": flair, "lesion": lesion, "prediction": 0.8 * lesion, "uncertainty": 0.5 * lesion,
-        "blanked": flair * (1 - lesion), "reconstruction": flair, "error": height * lesion.astype(np.float32),
+        "t1": flair,
+        "flair": flair,
+        "lesion": lesion,
+        "prediction": 0.8 * lesion,
+        "uncertainty": 0.5 * lesion,
+        "blanked": flair * (1 - lesion),
+        "reconstruction": flair,
+        "error": height * lesion.astype(np.float32),
         "spacing": (1.0, 2.0, 3.0),
     }
 
@@ -101,104 +107,7 @@ def test_learning_curves():
         figures.learning_curves({})
 
 
-def table():
-    dice = np.array([0.9, 0.8, 0.7, 0.6, 0.3, np.nan])
-    return pd.DataFrame({
-        "case": [f"sub-{i}" for i in range(6)], "database": ["MS17"] * 3 + ["other"] * 3, "lesion_dice": dice,
-        "volume_ml": [9, 8, 7, 6, 3, 5], "predicted_dice_image": [0.8, 0.8, 0.8, 0.8, 0.8, 0.1],
-    })
-
-
-def test_scatter_of_a_score():
-    figure = figures.scatter_dice(table(), "volume_ml", tau=0.75, threshold=6.5)
-    names = [trace.name for trace in figure.data]
-    assert names == ["95 % band", "regression line", "MS17", "other"]
-    line = figure.data[1]
-    np.testing.assert_allclose(line.y, np.array(line.x) / 10)
-    assert list(figure.data[3].text) == ["sub-3", "sub-4"]
-    assert 0.75 in {shape.y0 for shape in figure.layout.shapes}
-    assert 6.5 in {shape.x0 for shape in figure.layout.shapes}
-    alt = figure.layout.meta["alt"]
-    assert "5 cases" in alt and "r = 1.00" in alt and "3 cases have a Dice below 0.75" in alt
-    assert figure.layout.paper_bgcolor == "white"
-    symbols = {trace.marker.symbol for trace in figure.data if trace.mode == "markers"}
-    assert len(symbols) == 2  # databases differ in shape, not in colour alone
-
-
-def test_confidence_band_is_that_of_least_squares():
-    """Against the textbook band of the mean, computed by matrices."""
-    rng = np.random.default_rng(0)
-    x = rng.random(12)
-    y = x + 0.3 * rng.standard_normal(12)
-    line = figures._regression(x, y)
-    design = np.column_stack([np.ones(12), x])
-    beta, rss, *_ = np.linalg.lstsq(design, y, rcond=None)
-    at = np.column_stack([np.ones(50), line["x"]])
-    half = 2.228139 * np.sqrt(rss[0] / 10 * np.einsum("ij,jk,ik->i", at, np.linalg.inv(design.T @ design), at))
-    np.testing.assert_allclose(line["y"], at @ beta)
-    np.testing.assert_allclose(line["high"] - line["y"], half, rtol=1e-5)
-
-
-def test_scatter_of_a_constant_prediction_has_no_line_but_the_perfect_one():
-    names = [trace.name for trace in figures.scatter_dice(table(), "predicted_dice_image").data]
-    assert names == ["MS17", "other", "perfect prediction"]
-    with pytest.raises(ValueError, match="no case has both"):
-        figures.scatter_dice(table()[5:], "volume_ml")
-
-
-def test_risk_coverage_curves():
-    figure = figures.risk_coverage(table(), {"volume_ml": "volume", "predicted_dice_image": "predicted"})
-    curves = {trace.name: trace for trace in figure.data}
-    assert list(curves) == ["volume", "predicted", "oracle", "chance"]
-    risk = np.array([0.1, 0.2, 0.3, 0.4, 0.7])
-    np.testing.assert_allclose(curves["oracle"].y, np.cumsum(risk) / np.arange(1, 6))
-    np.testing.assert_allclose(curves["volume"].y, curves["oracle"].y)
-    np.testing.assert_allclose(curves["predicted"].y, risk.mean())  # all tied: no better than chance
-    assert "volume 0.208" in figure.layout.meta["alt"]
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
-
-
-def test_architecture_is_drawn_from_the_layers():
-    from wmhqc import networks
-
-    model = networks.mc_unet(16)
-    words = texts(figures.architecture(model))
-    for expected in ("stem", "down 64", "up 8", "head 32", "output", "16³ × 8", "2³ × 64", "16³ × 2"):
-        assert expected in words
-    blocks, edges = figures._blocks(model)
-    assert len(blocks) == 11 and sum(block["dropout"] for block in blocks.values()) == 6
-    skips = {("stem", "up8"), ("down16", "up16"), ("down32", "up32")}
-    assert skips < set(edges) and ("head16", "head8") in edges and len(edges) == 15
-    assert "input 16³ × 2" in blocks["stem"]["layers"]
-
-    blocks, _ = figures._blocks(networks.rec_unet(16))
-    assert not any(block["dropout"] for block in blocks.values())
-    assert blocks["head8"]["shape"] == "16³ × 3" and "relu" in " ".join(blocks["output"]["layers"])
-
-    blocks, edges = figures._blocks(networks.reg_net(16))
-    shapes = [block["shape"] for block in blocks.values()]
-    assert shapes == ["8³ × 16", "4³ × 32", "2³ × 64", "1³ × 128", "128", "1"]
-    assert edges == list(zip(blocks, list(blocks)[1:], strict=False))
-    assert "conv 128" in texts(figures.architecture(networks.reg_net(16)))
-
-
-def test_words_stay_inside_their_boxes():
-    from wmhqc import networks
-
-    figure = figures.architecture(networks.mc_unet(128))
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes = [patch.get_window_extent(renderer) for patch in figure.axes[0].patches]
-    for text in figure.axes[0].texts:
-        if text.get_text():
-            extent = text.get_window_extent(renderer)
-            assert any(box.x0 <= extent.x0 and extent.x1 <= box.x1 and box.y0 <= extent.y0 and extent.y1 <= box.y1
-                       for box in boxes), text.get_text()
-
-
-@pytest.mark.parametrize("module", ["figures", "preprocess", "augment"])
+@pytest.mark.parametrize("module", ["book.figures", "book.charts", "preprocess", "augment"])
 def test_import_is_light(module):
     heavy = {"tensorflow", "keras", "matplotlib", "SimpleITK", "plotly"}
     code = f"import sys; import wmhqc.{module}; print({heavy} & set(sys.modules))"
@@ -206,14 +115,13 @@ def test_import_is_light(module):
     assert done.stdout.strip() == "set()"
 
 
-# --- scans and cohorts ---------------------------------------------------------------------
-
-
 def test_pictures_show_each_image_with_its_outline_and_voxel_shape():
     image = np.arange(12.0).reshape(4, 3)
     outline = np.zeros((4, 3))
     outline[1:3, 1] = 1
-    figure = figures.pictures({"a": {"image": image}, "b": {"image": image, "outline": outline, "voxel": (1, 5)}}, columns=3)
+    figure = figures.pictures(
+        {"a": {"image": image}, "b": {"image": image, "outline": outline, "voxel": (1, 5)}}, columns=3
+    )
     axes = figure.axes
     assert [axis.get_title() for axis in axes] == ["a", "b", ""] and not axes[2].get_visible()
     assert np.array_equal(axes[0].images[0].get_array(), image.T) and axes[0].images[0].get_clim() == (0, 11)
@@ -232,18 +140,13 @@ def test_strips_have_a_point_for_each_case_and_a_bar_at_the_median():
     assert len(axis.lines) == 3  # no bar for a group without values
 
 
-def test_cumulative_curves_end_at_one_and_say_their_quartiles():
-    figure = figures.cumulative({"few": [4, 1, np.nan, 2], "none": []}, "Load", "load (%)")
-    (curve,) = figure.data
-    assert list(curve.x) == [1, 2, 4] and curve.y[-1] == 1 and figure.layout.xaxis.type == "log"
-    assert "few: median 2, middle half 1.5 to 3." in figure.layout.meta["alt"]
-    with pytest.raises(ValueError, match="no values"):
-        figures.cumulative({"none": [np.nan]}, "Load", "load (%)")
-
-
 def test_by_severity_draws_a_panel_for_each_artefact():
     conditions = [("none", 0.0), ("motion", 0.5), ("motion", 1.0), ("spike", 0.5), ("spike", 1.0)]
-    rows = [{"artefact": a, "severity": s, "dice": 0.8 - s / 2 + i / 10, "score": 0.5} for a, s in conditions for i in (0, 1)]
+    rows = [
+        {"artefact": a, "severity": s, "dice": 0.8 - s / 2 + i / 10, "score": 0.5}
+        for a, s in conditions
+        for i in (0, 1)
+    ]
     figure = figures.by_severity(pd.DataFrame(rows), {"dice": "true Dice", "score": "expected"})
     assert [axis.get_title() for axis in figure.axes] == ["motion", "spike"]
     x, y = figure.axes[0].lines[0].get_data()

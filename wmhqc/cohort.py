@@ -25,6 +25,8 @@ from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image
 PATHS = ["t1", "flair", "lesion", "brainmask", "lesion2"]
 COLUMNS = ["case", "database", "site", "patient", *PATHS[:-1], "lesion_rule", "lesion2", "synthetic"]
 
+#: Bytes of the names of all columns: thousands of columns would take pandas minutes.
+MAX_LINE = 10_000
 #: Two images whose voxels correlate more than this are the same scan (different patients: below 0.9).
 SAME_IMAGE = 0.999
 
@@ -71,6 +73,9 @@ def read_csv(path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected a cohort table (csv)")
+    with open(path, "rb") as file:
+        if len(file.readline(MAX_LINE)) == MAX_LINE:
+            raise ValueError(f"{path} is not a cohort table: its first line, the names of the columns, does not end")
     try:
         table = pd.read_csv(path, dtype={name: str for name in COLUMNS if name != "synthetic"})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

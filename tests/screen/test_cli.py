@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scans import files
 
+from wmhqc import cohort
 from wmhqc.screen import cli
+from wmhqc.sources import layouts
 
 
 def test_help_and_import_are_light():
@@ -55,6 +57,21 @@ def test_bad_numbers_are_refused(words):
     with pytest.raises(SystemExit) as refused:
         cli.main(["qc", "scans", "--out", "o", *words])
     assert refused.value.code == 2
+
+
+def test_cohort_prints_a_table_that_can_be_read_back(tmp_path, capsys):
+    for name in ("pre/T1", "pre/FLAIR", "wmh"):
+        path = tmp_path / "set" / "Utrecht" / "7" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert cli.main(["cohort", "miccai17", str(tmp_path / "set")]) == 0
+    printed = capsys.readouterr()
+    (tmp_path / "mine.csv").write_text(printed.out)
+    table = cohort.read_csv(tmp_path / "mine.csv")
+    pd.testing.assert_frame_equal(table, layouts.read_miccai17(tmp_path / "set"))
+    assert "1 cases, 1 without a brain mask" in printed.err
+    assert cli.main(["cohort", "ms16", str(tmp_path / "set")]) == 2 and "no case found" in capsys.readouterr().err
+    assert set(cli.LAYOUTS) == {"bids", *layouts.READERS}
 
 
 def test_fetch_says_where_and_whose(monkeypatch, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wmhqc.screen import records
-from wmhqc.screen.discover import made_by_us
+from wmhqc.sources.bids import made_by_us
 
 
 def test_records_are_json():

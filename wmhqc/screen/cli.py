@@ -1,8 +1,9 @@
-"""The command `wmhqc`: judge scans, gather the results, download MS17.
+"""The command `wmhqc`: judge scans, gather the results, read a data set, download MS17.
 
     wmhqc qc --flair F.nii.gz --t1 T.nii.gz --brainmask B.nii.gz --out DIR
     wmhqc qc FOLDER --out DIR --jobs 4
     wmhqc group DIR
+    wmhqc cohort miccai17 DIR > mine.csv
     wmhqc fetch
 
 `DIR` becomes a BIDS derivative (`wmhqc.screen.output`). Nothing is written elsewhere. TensorFlow is imported only when
@@ -17,6 +18,9 @@ import sys
 from pathlib import Path
 
 from wmhqc import __version__
+
+#: What `wmhqc cohort` reads.
+LAYOUTS = ("bids", "folder", "miccai17", "ms15", "ms16", "ms17")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,6 +108,13 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("out", metavar="DIR")
     group.set_defaults(run=_group)
 
+    cohort = commands.add_parser(
+        "cohort", help="print the cohort table of a folder: wmhqc cohort miccai17 DIR > mine.csv"
+    )
+    cohort.add_argument("layout", choices=LAYOUTS, help="how the folder is laid out")
+    cohort.add_argument("folder", metavar="DIR")
+    cohort.set_defaults(run=_cohort)
+
     fetch = commands.add_parser("fetch", help="download MS17: 30 patients with multiple sclerosis, about 250 MB")
     fetch.add_argument("--patients", nargs="+", type=int, metavar="N", help="patients from 1 to 30 (all)")
     fetch.add_argument("--folder", help="where to keep them (WMHQC_DATA, or the user's cache)")
@@ -132,13 +143,25 @@ def _qc(arguments) -> int:
 
 
 def _group(arguments) -> int:
-    from wmhqc.screen import discover, group, output
+    from wmhqc.screen import group, output
+    from wmhqc.sources import bids
 
     out = output.real(arguments.out)
-    if not discover.made_by_us(out):
-        raise ValueError(f"{out} was not made by wmhqc qc: it has no {discover.DESCRIPTION} that says so")
+    if not bids.made_by_us(out):
+        raise ValueError(f"{out} was not made by wmhqc qc: it has no {bids.DESCRIPTION} that says so")
     group.gather(out)
     print(output.shown(out / "group.html"))
+    return 0
+
+
+def _cohort(arguments) -> int:
+    from wmhqc.sources import bids, layouts
+
+    read = bids.read_bids if arguments.layout == "bids" else layouts.READERS[arguments.layout]
+    table = read(Path(arguments.folder).resolve())
+    table.to_csv(sys.stdout, index=False)
+    without = (table["brainmask"] == "").sum()
+    print(f"{len(table)} cases, {without} without a brain mask (needed where the skull is there)", file=sys.stderr)
     return 0
 
 

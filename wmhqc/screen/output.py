@@ -20,7 +20,7 @@ from pathlib import Path
 
 from wmhqc import __version__
 from wmhqc.files import replacing
-from wmhqc.screen.discover import DESCRIPTION, made_by_us
+from wmhqc.sources.bids import DESCRIPTION, made_by_us
 
 #: Images that are written: name in a judgement -> ending of the file.
 MAPS = {

@@ -203,6 +203,16 @@ def read_ms17(folder) -> pd.DataFrame:
     return _read(folder, pattern, row, "patient01/patient01_FLAIR.nii.gz", lambda match: not match["mni"])
 
 
+#: The readers, by the names that `wmhqc cohort` takes.
+READERS = {
+    "folder": from_folder,
+    "miccai17": read_miccai17,
+    "ms15": read_ms15,
+    "ms16": read_ms16,
+    "ms17": read_ms17,
+}
+
+
 def nifti_files(folder) -> list[Path]:
     """All NIfTI files (.nii, .nii.gz, also in capitals) below a folder, sorted.
 

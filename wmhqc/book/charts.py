@@ -1,0 +1,231 @@
+"""Charts of the book with text under the mouse (plotly).
+
+Every function returns the figure and shows nothing; colours and backgrounds are those of `wmhqc.book.figures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from wmhqc.book.figures import BLUE, COLOURS, DASHES, GREY, ORANGE, SYMBOLS
+
+
+def cumulative(groups: Mapping[str, np.ndarray], title: str, label: str):
+    """Cumulative distributions on a logarithmic axis.
+
+    Parameters
+    ----------
+    groups : mapping
+        Name in the legend -> values > 0, one a case; NaN and empty groups are left out.
+    title, label : str
+        Of the figure and of its horizontal axis.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        `layout.meta.alt` gives the quartiles of each group.
+    """
+    import plotly.graph_objects as go
+
+    figure, said = go.Figure(), []
+    for i, (name, values) in enumerate(groups.items()):
+        values = np.sort(np.asarray(values, float))
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        figure.add_scatter(
+            x=values,
+            y=np.arange(1, len(values) + 1) / len(values),
+            mode="lines+markers",
+            name=name,
+            line={"shape": "hv", "color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
+            marker={"symbol": SYMBOLS[i % 6], "size": 6},
+            hovertemplate="%{x:.3g}: share %{y:.2f}<extra></extra>",
+        )
+        low, middle, high = np.percentile(values, (25, 50, 75))
+        said.append(f"{name}: median {middle:.2g}, middle half {low:.2g} to {high:.2g}.")
+    if not said:
+        raise ValueError("no values to show")
+    alt = f"Cumulative distributions of {label}. {' '.join(said)}"
+    return _plain(figure, title, label, "share of cases up to here", alt).update_xaxes(type="log")
+
+
+def scatter_dice(
+    table: pd.DataFrame,
+    score: str,
+    tau: float | None = None,
+    threshold: float | None = None,
+    dice: str = "lesion_dice",
+    label: str | None = None,
+):
+    """A score of each case against its true Dice, as in the paper's Fig. 2 and 3.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a case; rows without Dice or score are left out.
+    score : str
+        Column of the horizontal axis. For a predicted Dice (`predicted_dice_...`) the line of
+        perfect prediction is drawn too.
+    tau : float, optional
+        A case with Dice below this has failed (horizontal line).
+    threshold : float, optional
+        Threshold of the score (vertical line).
+    dice : str
+        Column of the true Dice, 0 to 1.
+    label : str, optional
+        Title of the horizontal axis; by default the column's name.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        With the least-squares line and its 95 % confidence band. `layout.meta.alt` describes
+        it in words.
+    """
+    import plotly.graph_objects as go
+
+    cases = table.dropna(subset=[score, dice])
+    if cases.empty:
+        raise ValueError(f"no case has both {score!r} and {dice!r}")
+    label = label or _name(score)
+    figure = go.Figure()
+    names = cases.get("case", pd.Series(cases.index.astype(str), cases.index))
+    groups = cases["database"].fillna("other") if "database" in cases else pd.Series("cases", cases.index)
+    said = [f"Scatter plot of {label} against true Dice, {len(cases)} cases."]
+    line = _regression(cases[score].to_numpy(float), cases[dice].to_numpy(float))
+    if line:
+        x = np.concatenate([line["x"], line["x"][::-1]])
+        y = np.concatenate([line["high"], line["low"][::-1]])
+        figure.add_scatter(
+            x=x, y=y, fill="toself", fillcolor="rgba(89,89,89,0.15)", mode="none", name="95 % band", hoverinfo="skip"
+        )
+        figure.add_scatter(
+            x=line["x"], y=line["y"], mode="lines", line={"color": GREY}, name="regression line", hoverinfo="skip"
+        )
+        said.append(f"Pearson r = {line['r']:.2f}.")
+    for i, (group, rows) in enumerate(cases.groupby(groups, sort=False)):
+        marker = {"color": COLOURS[i % 6], "symbol": SYMBOLS[i % 6], "size": 9, "line": {"color": "white", "width": 1}}
+        figure.add_scatter(
+            x=rows[score],
+            y=rows[dice],
+            mode="markers",
+            name=str(group),
+            text=names[rows.index],
+            marker=marker,
+            hovertemplate="%{text}<br>%{x:.4g}, Dice %{y:.3f}<extra></extra>",
+        )
+    if score.startswith("predicted_dice"):
+        ends = [cases[[score, dice]].to_numpy(float).min(), cases[[score, dice]].to_numpy(float).max()]
+        figure.add_scatter(
+            x=ends,
+            y=ends,
+            mode="lines",
+            line={"color": GREY, "dash": "dot"},
+            name="perfect prediction",
+            hoverinfo="skip",
+        )
+    if tau is not None:
+        figure.add_hline(
+            tau,
+            line={"color": ORANGE, "dash": "dash"},
+            annotation_text=f"failed below Dice {tau:g}",
+            annotation_position="bottom right",
+        )
+        said.append(f"{int((cases[dice] < tau).sum())} cases have a Dice below {tau:g}.")
+    if threshold is not None:
+        figure.add_vline(
+            threshold,
+            line={"color": BLUE, "dash": "dashdot"},
+            annotation_text=f"threshold {threshold:g}",
+            annotation_position="top left",
+        )
+        said.append(f"The threshold of the score is {threshold:g}.")
+    title = f"{label} and true Dice" + (f", r = {line['r']:.2f}" if line else "")
+    return _plain(figure, title, label, "true Dice", " ".join(said))
+
+
+def _regression(x: np.ndarray, y: np.ndarray) -> dict | None:
+    """Least-squares line with the 95 % confidence band of the mean; None where undefined."""
+    from scipy import stats
+
+    if len(x) < 3 or np.ptp(x) == 0:
+        return None
+    fit = stats.linregress(x, y)
+    at = np.linspace(x.min(), x.max(), 50)
+    residual = np.sqrt(np.sum((y - fit.intercept - fit.slope * x) ** 2) / (len(x) - 2))
+    spread = residual * np.sqrt(1 / len(x) + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2))
+    half = stats.t.ppf(0.975, len(x) - 2) * spread
+    line = fit.intercept + fit.slope * at
+    return {"x": at, "y": line, "low": line - half, "high": line + half, "r": fit.rvalue}
+
+
+def risk_coverage(table: pd.DataFrame, scores, dice: str = "lesion_dice"):
+    """Risk-coverage curves: what remains wrong when only the most trusted cases are kept.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a case, with the columns `scores` and `dice`.
+    scores : sequence of str, or mapping
+        Columns (directions as in `wmhqc.catalogue`), or column -> name in the legend.
+    dice : str
+        Column of the true Dice.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Risk is the mean of 1 - Dice over the kept cases. Grey: the oracle, which knows the
+        Dice, and chance.
+    """
+    import plotly.graph_objects as go
+
+    from wmhqc import failure
+
+    cases = failure.judged(table, dice)
+    names = dict(scores) if isinstance(scores, Mapping) else {score: _name(score) for score in scores}
+    risk = 1 - cases[dice].to_numpy(float)
+    figure, areas = go.Figure(), []
+    for i, (score, name) in enumerate(names.items()):
+        confidence = failure.confidence(cases, score)
+        curve = failure.risk_coverage(1 - risk, confidence)
+        areas.append(f"{name} {failure.aurc(1 - risk, confidence):.3f}")
+        figure.add_scatter(
+            x=curve["coverage"],
+            y=curve["risk"],
+            mode="lines",
+            name=name,
+            line={"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2.5},
+        )
+    oracle = failure.risk_coverage(1 - risk, 1 - risk)
+    figure.add_scatter(
+        x=oracle["coverage"], y=oracle["risk"], mode="lines", name="oracle", line={"color": GREY, "width": 1}
+    )
+    figure.add_scatter(
+        x=[0, 1], y=[risk.mean()] * 2, mode="lines", name="chance", line={"color": GREY, "width": 1, "dash": "dot"}
+    )
+    areas.append(f"chance {risk.mean():.3f}")
+    alt = f"Risk-coverage curves of {len(cases)} cases. Area under the curve: {', '.join(areas)}."
+    return _plain(figure, "Risk and coverage", "coverage: share of cases kept", "risk: mean of 1 − Dice", alt)
+
+
+def _name(column: str) -> str:
+    return column.replace("_", " ").replace("dice", "Dice")
+
+
+def _plain(figure, title: str, x: str, y: str, alt: str):
+    figure.update_layout(
+        template="plotly_white",
+        paper_bgcolor="white",
+        title=title,
+        xaxis_title=x,
+        yaxis_title=y,
+        meta={"alt": alt},
+        height=480,
+        margin={"l": 60, "r": 20, "t": 60, "b": 60},
+        font={"size": 14, "color": "#222222"},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.18},
+    )
+    return figure
