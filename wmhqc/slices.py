@@ -101,13 +101,13 @@ def of_run(run) -> tuple[list[Slice], dict[str, np.ndarray]]:
     import pandas as pd
 
     from wmhqc import preprocess, scores
-    from wmhqc.book import runs
 
     run, table = Path(run), pd.read_csv(Path(run) / "cohort.csv").set_index("case")
     tested = pd.read_csv(run / "cases.csv").query("split == 'test'")
     slices, masks = [], {}
     for case, fold in tested[["case", "fold"]].itertuples(index=False):
-        mask = runs.load_maps(run / f"fold_{fold}" / "maps" / f"{case}.npz")["mean"] >= 0.5
+        with np.load(run / f"fold_{fold}" / "maps" / f"{case}.npz") as maps:
+            mask = maps["mean"] >= 0.5
         if table.loc[case, "synthetic"]:
             prepared = preprocess.load(run / "prepared" / f"{case}.npz")
             slices.append(key(case, prepared.volume[..., 1], mask, prepared.lesion, scores.grid_spacing(prepared)))
