@@ -79,7 +79,7 @@ def machine(tmp_path_factory):
 def small_reference(tmp_path_factory):
     """A reference run of twelve cases and small networks, in place of the 105 cases that would take long."""
     folder = tmp_path_factory.mktemp("reference")
-    reference.release(tiny.run(folder / "run", tiny.cohort(folder / "cohort", voxel=None)), folder / "released")
+    release(tiny.run(folder / "run", tiny.cohort(folder / "cohort", voxel=None)), folder / "released")
     return folder / "released"
 
 

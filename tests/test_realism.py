@@ -6,21 +6,21 @@ import pandas as pd
 import pytest
 
 from wmhqc.book import realism
-from wmhqc.sources import synthetic
+from wmhqc.sources import anatomy
 
 VOXEL = np.array([2.0, 2.0, 3.0])
 
 
 @pytest.fixture(scope="module")
-def anatomy():
-    return synthetic.anatomy()
+def atlas():
+    return anatomy.atlas()
 
 
 @pytest.fixture
-def row(tmp_path, anatomy):
+def row(tmp_path, atlas):
     """The atlas brain on a coarse grid: white matter 100, ventricles 10, two lesions of 150."""
     step = tuple(slice(None, None, int(v)) for v in VOXEL)
-    brain, depth = anatomy.brain[step] > 0.5, anatomy.depth[step]
+    brain, depth = atlas.brain[step] > 0.5, atlas.depth[step]
     flair = np.where(brain, np.where(depth < 0, 10, 100), 0).astype(np.int16)
     lesion = np.zeros(brain.shape, np.uint8)
     x, y, z = np.argwhere(brain & (depth > 20) & (depth < 22))[0]

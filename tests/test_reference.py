@@ -3,28 +3,36 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from test_experiment import leaks
-from wmhqc import catalogue, experiment, networks, preprocess, reference, training
-from wmhqc.screen import calibration, judge, labels, verdict
+
+from wmhqc import catalogue, preprocess, reference, training
+from wmhqc.assess import assess
+from wmhqc.regression import PAIRS
+from wmhqc.release import FILES
+from wmhqc.screen import labels
 from wmhqc.sources import synthetic
 
 
 def test_it_is_whole_and_small():
     folder = reference.folder()
-    assert all((folder / name).is_file() for name in reference.FILES)
+    assert all((folder / name).is_file() for name in FILES)
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 20e6
-    manifest = reference.manifest()
-    assert manifest["cases"] == 105 and manifest["synthetic"] and reference.FOLD in manifest["folds"]
+    assert reference.manifest()["cases"] == len(reference.table("cohort")) and 0 in reference.folds()
 
 
 def test_each_case_is_tested_once_and_by_networks_that_have_not_seen_it():
     rows = reference.cases()
     assert set(rows["fold"]) == set(reference.manifest()["folds"])
     assert reference.cases("test")["case"].is_unique
-    assert (rows[rows["split"] == "test"].groupby("fold").size() == 21).all()
-    assert (rows[rows["split"] == "validation"].groupby("fold").size() == 16).all()
     assert leaks(rows, reference.table("seen")) == []
+
+
+def test_what_was_seen_is_what_the_networks_say_they_drew():
+    seen = reference.table("seen")
+    for fold in reference.folds():
+        for name in reference.NAMES:
+            drawn = training.read_lineage(reference.folder() / f"fold_{fold}" / name)["drawn"]
+            assert set(drawn) == set(seen.loc[(seen["fold"] == fold) & (seen["network"] == name), "case"])
 
 
 def test_every_score_and_every_truth_is_there():
@@ -33,68 +41,58 @@ def test_every_score_and_every_truth_is_there():
     assert rows[["lesion_dice", "paper_dice", "true_ml", "volume_ml", labels.SCORE]].notna().all().all()
 
 
-def test_the_networks_give_the_numbers_of_the_table(tmp_path):
-    """A test case of the shipped fold, made again and judged again, gives its row."""
+def test_the_networks_give_the_numbers_of_the_table():
+    """A test case, made again and judged again, gives its row.
+
+    Tolerances: another processor gives other last digits of the scan and other random numbers of the dropout; over
+    20 passes the mean mask moves by about 0.01 in Dice, its volume by 2 %.
+    """
     rows = reference.cases("test")
-    row = rows[rows["fold"] == reference.FOLD].sort_values("true_ml").iloc[10]
+    rows = rows[(rows["fold"] == 0) & rows["case"].isin(synthetic.members()["case"])]
+    row = rows.sort_values("true_ml").iloc[len(rows) // 2]
     made = synthetic.make_case(row["case"], row["site"])
     images = (made.t1, made.flair, made.lesion, made.brainmask)
     prepared = preprocess.prepare(row["case"], *images, size=reference.manifest()["settings"]["size"])
-    maps, found = judge.assess(prepared, judge.load_networks(), None, passes=20, seed=0)
-    assert found["lesion_dice"] == pytest.approx(row["lesion_dice"], abs=0.02)
-    assert found["volume_ml"] == pytest.approx(row["volume_ml"], rel=0.05)
-    for pair in experiment.PAIRS:
-        name = f"predicted_dice_{pair}"
-        assert found[name] == pytest.approx(row[name], abs=0.03), name
-    assert np.isfinite(maps["prediction"]).all()
+    maps, found = assess(prepared, reference.networks(0), other_samples=False)
+    assert found["lesion_dice"] == pytest.approx(row["lesion_dice"], abs=0.03)
+    assert found["volume_ml"] == pytest.approx(row["volume_ml"], rel=0.1)
+    for pair in PAIRS:
+        assert found[f"predicted_dice_{pair}"] == pytest.approx(row[f"predicted_dice_{pair}"], abs=0.06), pair
+    assert np.isfinite(maps["mean"]).all()
 
 
-def test_each_case_of_a_cohort_gets_a_network_that_has_not_seen_it():
+def test_each_case_gets_networks_that_have_not_seen_it():
+    folds = reference.table("folds")
+    seen = reference.table("seen")
+    asked = [case for case in folds["case"] if (folds.set_index("case").loc[case] != "train").any()]
+    if set(reference.folds()) != set(reference.manifest()["folds"]):
+        asked = folds.loc[folds["fold_0"] != "train", "case"].tolist()
+    for case, fold in reference.unseen([*asked, "sub-new"]).items():
+        if case == "sub-new":
+            assert fold is pd.NA
+        else:
+            assert case not in set(seen.loc[seen["fold"] == fold, "case"])
+
+
+def test_a_case_that_all_shipped_networks_know_is_refused(monkeypatch):
+    monkeypatch.setattr(reference, "folds", lambda: [0])
+    known = reference.table("folds").query("fold_0 == 'train'")["case"].tolist()
+    with pytest.raises(ValueError, match=f"have learnt from {len(known)} of the cases"):
+        reference.unseen(known)
+
+
+def test_a_case_that_came_out_otherwise_is_told_and_not_refused():
+    """Lineage says who it is; last digits differ between processors."""
     cohort = reference.table("cohort")
-    real = pd.DataFrame({"case": ["sub-real"], "synthetic": [False], "lesion_ml": [3.0]})
-    members = reference.members(pd.concat([cohort, real])).to_numpy()
-    seen = reference.table("seen").query("fold == @reference.FOLD").groupby("network")["case"].agg(set)
-    stored = {"mc_unet": "mc_unet-main", "inner0": "mc_unet-inner0", "inner1": "mc_unet-inner1"}
-    assert pd.Series(members).value_counts().to_dict() == {"mc_unet": 38, "inner0": 34, "inner1": 34}
-    assert all(case not in seen[stored[name]] for case, name in zip([*cohort["case"], "sub-real"], members))
-
-
-def test_the_split_of_the_chapters_is_that_of_the_shipped_networks():
-    cohort = reference.table("cohort")
-    assert training.split(cohort).tolist() == cohort["case"].map(reference.parts()).tolist()
-
-
-def test_another_cohort_is_refused():
-    with pytest.raises(ValueError, match="1 synthetic cases are not those of the reference run .sub-.*train=True"):
-        other = reference.table("cohort")
-        other.loc[3, "lesion_ml"] += 1
-        reference.members(other)
-    with pytest.raises(ValueError, match="are not those"):
-        reference.members(synthetic.members(12).assign(synthetic=True, lesion_ml=1.0))
-
-
-def test_networks_are_lent_to_a_run(tmp_path):
-    reference.lend(tmp_path, "inner1", "rec_unet")
-    lent = networks.mc_unet(64)
-    lent.load_weights(tmp_path / "inner1" / training.BEST)
-    own = reference.network("mc_unet", "inner1")
-    assert all(np.array_equal(a, b) for a, b in zip(lent.get_weights(), own.get_weights()))
-    assert sorted(path.name for path in tmp_path.rglob("*.h5")) == [training.BEST] * 2
-
-
-def test_all_folds_take_the_place_of_the_synthetic_cases():
-    judged = pd.DataFrame({"case": ["sub-a", "sub-real"], "synthetic": [True, False], "split": ["test", "real"]})
-    both = reference.with_all_folds(judged)
-    assert len(both) == len(reference.cases()) + 1 and both["case"].iloc[-1] == "sub-real"
-    assert both["synthetic"].sum() == len(reference.cases()) == len(reference.with_all_folds())
+    assert reference.otherwise(cohort).empty
+    one = cohort.index[cohort["synthetic"].astype(bool)][3]
+    cohort.loc[one, "lesion_ml"] *= 1.1
+    found = reference.otherwise(cohort)
+    assert found["case"].tolist() == [cohort["case"][one]]
+    assert reference.unseen(found["case"]).notna().all() or 1 not in reference.folds()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="holds no reference run.*WMHQC_REFERENCE"):
         reference.cases()
-
-
-def test_no_scan_can_be_accepted_with_what_comes_along():
-    """README.md and book/faq.md say so in words: once a better run comes with the package, change them."""
-    assert not verdict.certified_threshold(calibration.same_origin(calibration.reference_cases(), given=False)).possible

@@ -10,28 +10,35 @@ MAP = np.full((SIZE, SIZE, SIZE), 0.5, "float32")
 @pytest.mark.parametrize(
     "name, maps, expected",
     [
-        ("image", {"flair": MAP * 255}, 0.5),
-        ("uncertainty", {"uncertainty": MAP}, 0.5),
-        ("error", {"error": -MAP}, -0.5),
+        ("image", {"mean": MAP / 2}, (0.25, 0.5)),
+        ("uncertainty", {"mean": MAP / 2, "entropy": MAP}, (0.25, 0.5)),
+        ("error", {"mean": MAP / 2, "error": -MAP}, (0.25, -0.5)),
+        ("mask", {"mask": MAP > 0}, (1, 0.5)),
     ],
 )
-def test_pairs_hold_prediction_and_scaled_map(name, maps, expected):
-    pair = regression.pair(name, MAP / 2, **maps)
+def test_pairs_hold_what_is_judged_and_a_scaled_map(name, maps, expected):
+    pair = regression.pair_of(name, maps, MAP * 255)
     assert pair.shape == (SIZE, SIZE, SIZE, 2) and pair.dtype == np.float32
-    assert (pair[..., 0] == 0.25).all()
-    np.testing.assert_allclose(pair[..., 1], expected)
+    np.testing.assert_allclose(pair[..., 0], expected[0])
+    np.testing.assert_allclose(pair[..., 1], expected[1])
 
 
 def test_unknown_pair_and_missing_map():
-    with pytest.raises(ValueError, match="image, uncertainty, error"):
-        regression.pair("noise", MAP)
-    with pytest.raises(ValueError, match="needs its map"):
-        regression.pair("error", MAP, flair=MAP)
+    with pytest.raises(ValueError, match="image, uncertainty, error, mask"):
+        regression.pair_of("noise", {}, MAP)
+    with pytest.raises(ValueError, match="needs the map error"):
+        regression.pair_of("error", {"mean": MAP}, MAP)
+
+
+def test_what_follows_from_the_kept_maps():
+    maps = regression.with_entropy({"mean": MAP})
+    assert (maps["mask"]).all() and np.allclose(maps["entropy"], 1)
 
 
 def test_predicted_dice_is_one_number_that_depends_on_the_pair():
     model = networks.reg_net(SIZE)
-    ones, halves = (regression.predict_dice(model, regression.pair("error", m, error=m)) for m in (MAP * 2, MAP))
+    pairs = (regression.pair_of("error", {"mean": m, "error": m}, m) for m in (MAP * 2, MAP))
+    ones, halves = (regression.predict_dice(model, pair) for pair in pairs)
     assert isinstance(ones, float) and ones != halves
 
 

@@ -149,14 +149,14 @@ def test_lesions_lie_in_the_brain_and_are_brighter_than_their_surroundings(cases
 def test_lesions_lie_mostly_in_white_matter(monkeypatch):
     """Look at the tissue under the true lesions, before the scanner."""
     seen = {}
-    whole = synthetic._lesions
+    whole = synthetic.draw_lesions
 
-    def spy(rng, site, case, target):
-        lesions = whole(rng, site, case, target)
+    def spy(rng, database, case, target):
+        lesions = whole(rng, database, case, target)
         seen.update(case=case, soft=lesions[0], target=target)
         return lesions
 
-    monkeypatch.setattr(synthetic, "_lesions", spy)
+    monkeypatch.setattr(synthetic, "draw_lesions", spy)
     synthetic.make_case("sub-synms17p06", "MS17", 0, COARSE)
     inside = seen["soft"] > 0.5
     assert inside.sum() == pytest.approx(seen["target"], rel=0.2)

@@ -19,7 +19,8 @@ _FRONT_DOOR = {
     "fit": ("training", "fit"),
     "monte_carlo": ("uncertainty", "monte_carlo"),
     "error_map": ("errormaps", "error_map"),
-    "predict_dice": ("regression", "predict_dice"),
+    "assess_scan": ("assess", "assess"),  # not `assess`: that is the module
+    "trained_networks": ("reference", "networks"),
     "scoreboard": ("failure", "scoreboard"),
     "guaranteed_risk": ("thresholds", "guaranteed_risk"),
 }

@@ -57,9 +57,7 @@ def affine(
     return volume, mask
 
 
-def flip(
-    volume: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray | None]:
+def flip(volume: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
     """Mirror left and right with probability 0.5 (not in the paper; lesions have no side)."""
     if rng.random() < 0.5:
         return volume, mask

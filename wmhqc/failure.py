@@ -47,23 +47,32 @@ def confusion(dice, flagged, tau: float) -> dict:
     """
     dice, flagged = np.asarray(dice, float), np.asarray(flagged)
     if dice.shape != flagged.shape or flagged.dtype != bool:
-        raise ValueError(f"expected one True or False per case, got {flagged.dtype} of shape {flagged.shape} "
-                         f"for {dice.shape} Dice; make it with `flag`")
+        raise ValueError(
+            f"expected one True or False per case, got {flagged.dtype} of shape {flagged.shape} "
+            f"for {dice.shape} Dice; make it with `flag`"
+        )
     if np.isnan(dice).any():
         raise ValueError(f"{np.isnan(dice).sum()} cases have no Dice; leave out cases without a manual mask")
     failed = dice < tau
     tp, fp = int((failed & flagged).sum()), int((~failed & flagged).sum())
     fn, tn = int((failed & ~flagged).sum()), int((~failed & ~flagged).sum())
-    return {"tp": tp, "fp": fp, "fn": fn, "tn": tn, "flagged": tp + fp,
-            "sensitivity": _rate(tp, tp + fn), "ppv": _rate(tp, tp + fp),
-            "specificity": _rate(tn, tn + fp), "npv": _rate(tn, tn + fn)}
+    return {
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "flagged": tp + fp,
+        "sensitivity": _rate(tp, tp + fn),
+        "ppv": _rate(tp, tp + fp),
+        "specificity": _rate(tn, tn + fp),
+        "npv": _rate(tn, tn + fn),
+    }
 
 
 def removal(dice, flagged) -> dict:
     """The paper's gain: mean Dice `before`, and `after` the flagged cases are removed (NaN if all are)."""
     dice, kept = np.asarray(dice, float), ~np.asarray(flagged, bool)
-    return {"before": dice.mean(), "after": dice[kept].mean() if kept.any() else np.nan,
-            "removed": int((~kept).sum())}
+    return {"before": dice.mean(), "after": dice[kept].mean() if kept.any() else np.nan, "removed": int((~kept).sum())}
 
 
 def proportion_interval(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
@@ -154,7 +163,9 @@ def augrc(dice, confidence) -> np.ndarray:
 def pearson(dice, confidence) -> np.ndarray:
     """Pearson correlation of confidence and Dice, over cases with a confidence; NaN if either is constant."""
     dice, confidence = _both(dice, confidence)
-    known = [np.maximum((~np.isnan(z)).sum(-1, keepdims=True), 1) for z in (dice, confidence)]  # of none: NaN, no warning
+    known = [
+        np.maximum((~np.isnan(z)).sum(-1, keepdims=True), 1) for z in (dice, confidence)
+    ]  # of none: NaN, no warning
     x, y = (z - np.nansum(z, -1, keepdims=True) / n for z, n in zip((dice, confidence), known))
     scale = np.sqrt(np.nansum(x * x, -1) * np.nansum(y * y, -1))
     return _divide(np.nansum(x * y, -1), np.where(scale > 1e-12, scale, 0))  # rounding is not variation
@@ -247,8 +258,15 @@ def resample(strata, draws: int, seed: int) -> np.ndarray:
 # ---------------------------------------------------------------- tables
 
 
-def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "lesion_dice",
-               strata: str | None = None, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+def scoreboard(
+    table: pd.DataFrame,
+    scores=None,
+    tau: float = 0.5,
+    dice: str = "lesion_dice",
+    strata: str | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
     """All scores side by side, between chance and the oracle.
 
     Parameters
@@ -273,9 +291,16 @@ def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "
     d = table[dice].to_numpy(float)
     groups = None if strata is None else table[strata].to_numpy()
     volume = confidence(table, "volume_ml") if "volume_ml" in table else None
-    measures = {"auroc": lambda d, q: auroc(d, q, tau), "average_precision": lambda d, q: average_precision(d, q, tau),
-                "aurc": aurc, "excess_aurc": excess_aurc, "normalised_aurc": normalised_aurc, "augrc": augrc,
-                "pearson": pearson, "spearman": spearman}
+    measures = {
+        "auroc": lambda d, q: auroc(d, q, tau),
+        "average_precision": lambda d, q: average_precision(d, q, tau),
+        "aurc": aurc,
+        "excess_aurc": excess_aurc,
+        "normalised_aurc": normalised_aurc,
+        "augrc": augrc,
+        "pearson": pearson,
+        "spearman": spearman,
+    }
     of_dice = {"mae": mae, "bias": bias, "slope": slope}
 
     def gain(d, q, volume):
@@ -299,8 +324,9 @@ def scoreboard(table: pd.DataFrame, scores=None, tau: float = 0.5, dice: str = "
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
 
 
-def per_group(table: pd.DataFrame, groups, scores=None, tau: float = 0.5, dice: str = "lesion_dice",
-              measure: Callable = auroc) -> pd.DataFrame:
+def per_group(
+    table: pd.DataFrame, groups, scores=None, tau: float = 0.5, dice: str = "lesion_dice", measure: Callable = auroc
+) -> pd.DataFrame:
     """AUROC (or another statistic of dice, confidence and tau) within each group, and its mean.
 
     Within a fold, a site or a tertile of volume (`volume_tertile`) a score cannot
@@ -317,9 +343,12 @@ def per_group(table: pd.DataFrame, groups, scores=None, tau: float = 0.5, dice: 
     labels = table[groups] if isinstance(groups, str) else pd.Series(np.asarray(groups), table.index)
     table = judged(table, dice)
     scores = _scores(table, scores)
-    result = pd.DataFrame({
-        label: {name: float(measure(part[dice].to_numpy(float), confidence(part, name), tau)) for name in scores}
-        for label, part in table.groupby(labels.loc[table.index], observed=True)})
+    result = pd.DataFrame(
+        {
+            label: {name: float(measure(part[dice].to_numpy(float), confidence(part, name), tau)) for name in scores}
+            for label, part in table.groupby(labels.loc[table.index], observed=True)
+        }
+    )
     return result.assign(mean=result.mean(axis=1)).rename_axis("score")
 
 
@@ -348,7 +377,9 @@ def judged(table: pd.DataFrame, dice: str = "lesion_dice") -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame, scores) -> list:
     """The scores asked for, or all known ones that have a value in the table."""
-    return list(scores) if scores is not None else [s for s in catalogue.scores() if s in table and table[s].notna().any()]
+    return (
+        list(scores) if scores is not None else [s for s in catalogue.scores() if s in table and table[s].notna().any()]
+    )
 
 
 def _defined(confidence) -> np.ndarray:

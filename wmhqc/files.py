@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -31,7 +32,43 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_json(content, path: str | Path) -> None:
+    """Write JSON; the file is there whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1))
+
+
+def read_json(path: str | Path, default=None):
+    """Read JSON; `default` where there is no file, or one that holds no JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (FileNotFoundError, ValueError):
+        return default
+
+
+def write_table(table, path: str | Path) -> None:
+    """Write a table as CSV without its index; the file is there whole or not at all."""
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False)
+
+
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
+    """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_maps(path: str | Path, **maps) -> None:
+    """Write arrays as one compressed npz (no pickle)."""
+    import numpy as np
+
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **maps)
+
+
+def load_maps(path: str | Path) -> dict:
+    """Read what `save_maps` wrote: name to array."""
+    import numpy as np
+
+    with np.load(path) as file:
+        return dict(file)

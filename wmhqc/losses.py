@@ -11,6 +11,7 @@ from keras import ops
 
 SMOOTH = 1.0  # the authors' constant: keeps Dice defined for two empty masks
 HUBER_DELTA = 1.0
+HOLE_WEIGHT = 0.5  # of the error in the hole, beside 1 - SSIM
 
 
 def huber():
@@ -86,9 +87,7 @@ def ssim(a, b, width=11, sigma=1.5, L=1.0):
     mean_a, mean_b, aa, bb, ab = (moments[i] for i in range(5))
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     # with c3 = c2 / 2, Eq. 6 times Eq. 7 is one fraction
-    contrast_structure = (2 * (ab - mean_a * mean_b) + c2) / (
-        aa - mean_a**2 + bb - mean_b**2 + c2
-    )
+    contrast_structure = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a**2 + bb - mean_b**2 + c2)
     return ops.mean(luminance * contrast_structure, axis=(1, 2, 3))
 
 
@@ -96,6 +95,27 @@ def ssim(a, b, width=11, sigma=1.5, L=1.0):
 def ssim_loss(truth, prediction):
     """1 - SSIM (Eq. 8) for volumes in [0, 1]; shapes as in `ssim`."""
     return 1 - ssim(prediction, truth)
+
+
+@keras.saving.register_keras_serializable("wmhqc")
+def inpainting_loss(truth, prediction):
+    """1 - SSIM as in the paper (Eq. 8), plus the mean absolute error within the hole.
+
+    The hole is about 1 % of a volume, so SSIM alone hardly feels what is painted there, and that is what an
+    error map is read for: after 300 steps on real patients SSIM alone left it dark.
+
+    Parameters
+    ----------
+    truth : tensor, (batch, n, n, n, 2)
+        FLAIR in [0, 1], and the hole: 1 where the input was blanked, else 0.
+    prediction : tensor, (batch, n, n, n, 1)
+        The reconstructed FLAIR.
+    """
+    truth = ops.cast(truth, prediction.dtype)
+    flair, hole = truth[..., :1], truth[..., 1:]
+    axes = (1, 2, 3, 4)
+    error = ops.sum(ops.abs(prediction - flair) * hole, axis=axes) / (ops.sum(hole, axis=axes) + 1)
+    return ssim_loss(flair, prediction) + HOLE_WEIGHT * error
 
 
 def _gaussian_band(n, width, sigma):

@@ -8,21 +8,24 @@ paper is said where it happens: the intensity range (`scale`) and the source of 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from wmhqc import cohort
-from wmhqc.files import replacing
+from wmhqc.files import replacing, sha256
 from wmhqc.images import binary, grid_mismatch, load_image
 
 #: A resampled lesion mask is lesion from here on (paper: 0.3, so that small lesions survive).
 MASK_THRESHOLD = 0.3
 #: Percentiles of the brain that become 0 and 255.
 PERCENTILES = (0.1, 99.9)
+#: Raise it with every change of what `prepare` gives, so that cases prepared before are made anew.
+RECIPE = 1
 #: The U-nets halve the cube three times, the Dice regressor four times.
 MULTIPLE = 16
 
@@ -47,6 +50,8 @@ class Prepared:
         Affine of the scan (voxel to mm).
     box : tuple of 3 (start, stop)
         Voxel ranges of the crop, on the axes of the scan.
+    made_from : str
+        Fingerprint of what it was made from (`fingerprint`); empty where that is not known.
     """
 
     case: str
@@ -56,6 +61,7 @@ class Prepared:
     shape: tuple[int, int, int]
     affine: np.ndarray
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    made_from: str = ""
 
     @property
     def size(self) -> int:
@@ -113,8 +119,7 @@ def prepare(case: str, t1, flair, lesion=None, brainmask=None, size: int = 128) 
         return nib.apply_orientation(resized, to_ras)
 
     channels = [
-        cube(scale(arrays[name][crop], brain, f"{case}: {_label(name, images[name])}"), 3)
-        for name in ("T1", "FLAIR")
+        cube(scale(arrays[name][crop], brain, f"{case}: {_label(name, images[name])}"), 3) for name in ("T1", "FLAIR")
     ]
     small_brain = cube(brain, 1) >= 0.5
     small_lesion = None
@@ -140,12 +145,36 @@ def prepare_row(row: Mapping, size: int = 128) -> Prepared:
     The lesion mask is read by `wmhqc.cohort.load_lesion`, which knows the labels and raters of
     the databases.
     """
+
     def given(column: str):
         value = row.get(column)
         return value if isinstance(value, (str, Path)) and str(value) else None
 
     lesion = cohort.load_lesion(row) if given("lesion") else None
-    return prepare(row["case"], row["t1"], row["flair"], lesion, given("brainmask"), size)
+    made = prepare(row["case"], row["t1"], row["flair"], lesion, given("brainmask"), size)
+    return replace(made, made_from=fingerprint(row, size))
+
+
+def fingerprint(row: Mapping, size: int) -> str:
+    """SHA-256 over the files of a case, the size of the cube and the version of this recipe: the case's lineage."""
+    digest = hashlib.sha256(f"{RECIPE}/{size}/{row.get('lesion_rule') or ''}".encode())
+    for column in ("t1", "flair", "lesion", "lesion2", "brainmask"):
+        path = row.get(column)
+        if isinstance(path, (str, Path)) and str(path):
+            digest.update(f"/{column}:{sha256(path)}".encode())
+    return digest.hexdigest()
+
+
+def keep_prepared(row: Mapping, path, size: int) -> Prepared:
+    """The prepared case in `path`, made anew where the file is missing or its inputs, size or recipe have changed."""
+    try:
+        if (found := load(path)).made_from == fingerprint(row, size):
+            return found
+    except (FileNotFoundError, ValueError):
+        pass
+    made = prepare_row(row, size)
+    save(made, path)
+    return made
 
 
 def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
@@ -209,6 +238,7 @@ def save(prepared: Prepared, path) -> None:
         "shape": prepared.shape,
         "affine": prepared.affine,
         "box": prepared.box,
+        "made_from": prepared.made_from,
     }
     if prepared.lesion is not None:
         content["lesion"] = prepared.lesion
@@ -236,6 +266,7 @@ def load(path) -> Prepared:
                 shape=tuple(file["shape"].tolist()),
                 affine=file["affine"],
                 box=tuple(map(tuple, file["box"].tolist())),
+                made_from=str(file["made_from"]),
             )
     except PermissionError:
         raise

@@ -1,27 +1,24 @@
 """The reference run: results and trained networks that come with the package.
 
-They are what `workflow/experiment.smk` made on the synthetic cohort (`manifest.json` says how).
-`WMHQC_REFERENCE` names the folder of another run, of which `release` wrote what is needed.
+They are what `workflow/experiment.smk` made (`manifest.json` says how, on which cases and machine).
+`WMHQC_REFERENCE` names the folder of another run, of which `wmhqc.release` wrote what is needed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from wmhqc.files import replacing
+from wmhqc import experiment, training
+from wmhqc.regression import PAIRS
 
-FILES = (
-    "cases.csv", "cohort.csv", "folds.csv", "histories.csv", "manifest.json", "reliability.csv", "scans.csv", "seen.csv",
-    "settings.json", "stress.csv",
-)  # fmt: skip
-#: Fold whose networks are shipped.
-FOLD = 0
+NAMES = ("mc_unet", "rec_unet", *(f"reg_net_{pair}" for pair in PAIRS))
+#: A synthetic case whose lesion volume differs by more than this part from the run's came out otherwise here.
+SAME_VOLUME = 1e-3
 
 
 def folder() -> Path:
@@ -36,7 +33,7 @@ def folder() -> Path:
     if not (path / "manifest.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no reference run (manifest.json is missing); unset WMHQC_REFERENCE, or name a folder that "
-            "wmhqc.reference.release wrote"
+            "wmhqc.release.release wrote"
         )
     return path
 
@@ -52,12 +49,12 @@ def cases(part: str | None = None) -> pd.DataFrame:
     Parameters
     ----------
     part : {"test", "validation"}, optional
-        Only the rows in which a case had this part. Each case is test in at most one fold.
+        Only the rows in which a case had this part. Each case is test in one fold and validation in one.
 
     Returns
     -------
     DataFrame
-        case, database, site, split, fold, the scores of `wmhqc.catalogue`, and the truth.
+        case, database, site, synthetic, split, fold, the scores of the catalogue, and the truth.
     """
     table = pd.read_csv(folder() / "cases.csv")
     if part is None:
@@ -68,22 +65,80 @@ def cases(part: str | None = None) -> pd.DataFrame:
 
 
 def table(name: str) -> pd.DataFrame:
-    """Another table of the run: "cohort", "histories", "folds", "seen", "reliability", "scans" or "stress"."""
+    """Another table of the run: "cohort", "histories", "folds", "seen", "reliability", "prepared" or "stress"."""
     return pd.read_csv(folder() / f"{name}.csv")
 
 
-def network(name: str, member: str = "main"):
-    """A trained network of the shipped fold: mc_unet (of a member), rec_unet, reg_net_<pair>.
+def folds() -> list[int]:
+    """The folds whose networks are shipped."""
+    there = folder().glob(f"fold_*/mc_unet/{training.WEIGHTS}")
+    return sorted(int(path.parents[1].name.removeprefix("fold_")) for path in there)
+
+
+def network(name: str, fold: int = 0):
+    """A trained network of one fold: "mc_unet", "rec_unet", "reg_net_<pair>".
 
     Its weights are read from HDF5 into a network that the code builds: nothing is unpickled.
     """
-    from wmhqc import experiment
-
-    return experiment.network(folder(), FOLD, f"{name}-{member}" if name == "mc_unet" else name)
+    return experiment.network(folder(), fold, name)
 
 
-def members(cohort: pd.DataFrame) -> pd.Series:
-    """Which of the shipped networks segments each case of a cohort without having seen it.
+def networks(fold: int | None = None, names=NAMES) -> dict[str, list]:
+    """Trained networks as `wmhqc.assess.assess` takes them.
+
+    Parameters
+    ----------
+    fold : int, optional
+        Those of one fold, for a case of the run's own cohort (`unseen`). By default those of all folds
+        together, for a scan that none of them has seen.
+    names : sequence of str
+        Kinds of networks.
+
+    Returns
+    -------
+    dict of str to list of keras.Model
+    """
+    chosen = folds() if fold is None else [fold]
+    return {name: [network(name, one) for one in chosen] for name in names}
+
+
+def unseen(cases) -> pd.Series:
+    """The fold whose networks have not seen a case, by the lists of the run.
+
+    A case of the cohort is known by its name, which for synthetic cases says what was drawn (with seed 0); never by
+    equal numbers, which differ between processors.
+
+    Parameters
+    ----------
+    cases : sequence of str
+
+    Returns
+    -------
+    Series of Int64
+        Case -> the fold that tests it, or else one that validates it; <NA> for a case that is not in the run,
+        which no network has seen.
+
+    Raises
+    ------
+    ValueError
+        All networks that are shipped have learnt from a case.
+    """
+    roles = table("folds").set_index("case").reindex(list(cases))
+    found = pd.Series(pd.NA, roles.index, dtype="Int64")
+    for part in ("validation", "test"):
+        for fold in folds():
+            found[roles[f"fold_{fold}"] == part] = fold
+    known = found.index[found.isna() & roles.notna().any(axis=1)]
+    if len(known):
+        raise ValueError(
+            f"all networks of {folder()} have learnt from {len(known)} of the cases ({', '.join(known[:3])} ...), "
+            "so none can judge them; leave them out, or train networks of your own (train=True)"
+        )
+    return found
+
+
+def otherwise(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Synthetic cases that came out otherwise here than in the run, as last digits differ between processors.
 
     Parameters
     ----------
@@ -92,73 +147,14 @@ def members(cohort: pd.DataFrame) -> pd.Series:
 
     Returns
     -------
-    Series of str
-        "mc_unet", or for a case that taught it the inner network that did without, "inner0" or "inner1".
-
-    Raises
-    ------
-    ValueError
-        A synthetic case is not the one of the reference run, so nobody knows whether it was seen.
+    DataFrame
+        `case`, `lesion_ml` and `reference_ml` of those whose volume differs by more than `SAME_VOLUME`.
     """
-    made = cohort[cohort["synthetic"].astype(bool)].set_index("case")["lesion_ml"]
-    known = table("cohort").set_index("case")["lesion_ml"].reindex(made.index)
-    other = made.index[~np.isclose(made, known, rtol=1e-4)]
-    if len(other):
-        raise ValueError(
-            f"{len(other)} synthetic cases are not those of the reference run ({', '.join(other[:3])} ...): make the "
-            "cohort with cases=105 and seed=0 in chapter 'The data', or set train=True"
-        )
-    column = table("folds").set_index("case")[f"fold_{FOLD}"]
-    return cohort["case"].map(column.where(column.str.startswith("inner"))).fillna("mc_unet")
+    made = cohort[cohort["synthetic"].astype(bool)][["case", "lesion_ml"]]
+    both = made.merge(table("cohort")[["case", "lesion_ml"]].rename(columns={"lesion_ml": "reference_ml"}), on="case")
+    return both[~np.isclose(both["lesion_ml"], both["reference_ml"], rtol=SAME_VOLUME)].reset_index(drop=True)
 
 
-def lend(into, *names: str) -> None:
-    """Copy trained networks to where the chapters look for those that they trained themselves.
-
-    Parameters
-    ----------
-    into : path
-        Folder that gets `<name>/best.weights.h5`.
-    names : str
-        "mc_unet", "inner0", "inner1", "rec_unet", "reg_net_image" ...
-    """
-    from wmhqc import training
-
-    for name in names:
-        stored = {"mc_unet": "mc_unet-main", "inner0": "mc_unet-inner0", "inner1": "mc_unet-inner1"}.get(name, name)
-        with replacing(Path(into) / name / training.BEST) as partial:
-            shutil.copyfile(folder() / f"fold_{FOLD}" / stored / training.BEST, partial)
-
-
-def with_all_folds(judged: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A table of cases whose synthetic ones are replaced by the reference run's, of all its folds.
-
-    The real patients stay; they were judged by the networks of one fold. Without a table there are none.
-    """
-    table = cases().assign(synthetic=True)
-    if judged is None:
-        return table
-    return pd.concat([table, judged[~judged["synthetic"].astype(bool)]], ignore_index=True)
-
-
-def parts() -> dict:
-    """Case -> "test", "validation" or "train" for the networks that are shipped."""
-    column = table("folds").set_index("case")[f"fold_{FOLD}"]
-    return column.where(~column.str.startswith("inner"), "train").to_dict()
-
-
-def release(run, out) -> None:
-    """Copy of a finished run what the package ships: tables, manifest, networks of one fold, slices of its cases."""
-    from wmhqc import experiment, slices, training
-
-    run, out = Path(run), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(run / name, out / name)
-    for weights in sorted((run / f"fold_{FOLD}").glob(f"*/{training.BEST}")):
-        target = out / weights.relative_to(run)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # saved anew: the training's file also holds the state of the optimiser, twice the weights
-        experiment.network(run, FOLD, weights.parent.name).save_weights(target)
-        shutil.copyfile(weights.with_name("seen.json"), target.with_name("seen.json"))
-    slices.save(*slices.of_run(run), out / slices.NAME)
+def parts(fold: int = 0) -> dict:
+    """Case -> "test", "validation" or "train" for the networks of a fold."""
+    return experiment.parts(folder(), fold).to_dict()

@@ -5,23 +5,25 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-PAIRS = ("image", "uncertainty", "error")  # the paper's three experiments
+#: The inputs of Reg-net: the paper's three pairs, and one that takes a mask of any origin.
+PAIRS = ("image", "uncertainty", "error", "mask")
 
 
-def pair(name, prediction, flair=None, uncertainty=None, error=None):
-    """Stack the mean prediction with one other map, the input of Reg-net.
+def pair_of(name, maps, flair):
+    """Stack what is judged with one other map, the input of Reg-net.
 
     Each map is scaled by its own fixed range and never by the range found in a set of cases,
     as in the authors' code: a case must give the same input whatever stands beside it.
 
     Parameters
     ----------
-    name : {"image", "uncertainty", "error"}
-        FLAIR in [0, 255], entropy in [0, 1] bits, or FLAIR minus reconstruction in [-1, 1].
-    prediction : float array (n, n, n)
-        Mean lesion probability.
-    flair, uncertainty, error : float array (n, n, n)
-        The one that `name` asks for.
+    name : {"image", "uncertainty", "error", "mask"}
+        The mean prediction with FLAIR, entropy or error map; or the mask with FLAIR.
+    maps : mapping of str to array (n, n, n)
+        `mean` (probability), `entropy` (bit), `error` (FLAIR minus reconstruction, in [-1, 1]), `mask`: those
+        that `name` asks for.
+    flair : float array (n, n, n)
+        In [0, 255].
 
     Returns
     -------
@@ -29,26 +31,20 @@ def pair(name, prediction, flair=None, uncertainty=None, error=None):
     """
     if name not in PAIRS:
         raise ValueError(f"pair must be one of {', '.join(PAIRS)}, not {name!r}")
-    other = {"image": flair, "uncertainty": uncertainty, "error": error}[name]
-    if other is None:
-        raise ValueError(f"the {name} pair needs its map")
-    other = np.asarray(other, np.float32) / (255 if name == "image" else 1)
-    return np.stack([np.asarray(prediction, np.float32), other], axis=-1)
+    first = "mask" if name == "mask" else "mean"
+    other = {"uncertainty": "entropy", "error": "error"}.get(name)
+    missing = [key for key in (first, other) if key and maps.get(key) is None]
+    if missing:
+        raise ValueError(f"the {name} pair needs the map {' and '.join(missing)}")
+    second = maps[other] if other else np.asarray(flair, np.float32) / 255
+    return np.stack([np.asarray(maps[first], np.float32), np.asarray(second, np.float32)], axis=-1)
 
 
-def mask_pair(mask, flair):
-    """The input of the bounded Reg-net: a mask, of whatever origin, and the FLAIR.
+def with_entropy(maps):
+    """Maps that were kept (`mean`, `error`) with what follows from them: `entropy` and `mask`."""
+    from wmhqc import uncertainty
 
-    Parameters
-    ----------
-    mask : bool or 0/1 array (n, n, n)
-    flair : float array (n, n, n), in [0, 255]
-
-    Returns
-    -------
-    float32 array (n, n, n, 2)
-    """
-    return pair("image", np.asarray(mask) > 0, flair)
+    return maps | {"entropy": uncertainty.entropy(maps["mean"]), "mask": maps["mean"] >= 0.5}
 
 
 def degrade(mask, rng):

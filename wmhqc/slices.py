@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wmhqc import reference
-from wmhqc.files import replacing
+from wmhqc.files import load_maps, replacing
 
 NAME = "slices.npz"
 
@@ -106,8 +106,7 @@ def of_run(run) -> tuple[list[Slice], dict[str, np.ndarray]]:
     tested = pd.read_csv(run / "cases.csv").query("split == 'test'")
     slices, masks = [], {}
     for case, fold in tested[["case", "fold"]].itertuples(index=False):
-        with np.load(run / f"fold_{fold}" / "maps" / f"{case}.npz") as maps:
-            mask = maps["mean"] >= 0.5
+        mask = load_maps(run / f"fold_{fold}" / "maps" / f"{case}.npz")["mean"] >= 0.5
         if table.loc[case, "synthetic"]:
             prepared = preprocess.load(run / "prepared" / f"{case}.npz")
             slices.append(key(case, prepared.volume[..., 1], mask, prepared.lesion, scores.grid_spacing(prepared)))

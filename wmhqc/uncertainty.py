@@ -129,6 +129,14 @@ def with_rate(model, rate: float):
     return other
 
 
+def deal(models, volume, passes=PASSES, seed=0):
+    """Yield `passes` passes dealt among several networks, as evenly as they go; arguments as in `monte_carlo`."""
+    for i, model in enumerate(models):
+        share = passes // len(models) + (i < passes % len(models))
+        if share:
+            yield from sample(model, volume, share, seed + 7919 * i)
+
+
 def test_time(model, volume, passes=8, seed=0):
     """Yield the lesion probability of passes over changed inputs: test-time augmentation.
 

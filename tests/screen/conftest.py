@@ -40,19 +40,20 @@ def judged(tmp_path, monkeypatch):
     table = table.assign(**{name: 100 + 500 * rng.standard_normal(60) for name in FEATURES})
     monkeypatch.setattr(calibration, "reference_cases", lambda: table)
     network = types.SimpleNamespace(input_shape=(None, 32, 32, 32, 2))
-    monkeypatch.setattr(batch, "_networks", lambda: {"mc_unet": network})
+    monkeypatch.setattr(batch, "_networks", lambda: {"mc_unet": [network]})
     batch._calibration.cache_clear()
     seen = []
 
-    def assess(prepared, networks, mask, passes, seed):
+    def assess(prepared, networks, mask=None, *, passes, seed):
+        from wmhqc.assess import mask_row
         from wmhqc.uncertainty import summarise
 
         seen.append(prepared.case)
         mc = summarise([np.where(prepared.volume[..., 1] > 200, 0.9, 0)])
         error = np.zeros(mc.mean.shape, np.float32)
         judged = mc.mask if mask is None else np.roll(mc.mask, 1, 0)
-        maps = {"prediction": mc.mean, "uncertainty": mc.entropy, "error": error}
-        return maps, judge.mask_scores(prepared, judged, mc, error) | {SCORE: 0.9}
+        maps = {"mean": mc.mean, "entropy": mc.entropy, "error": error}
+        return maps, mask_row(prepared, judged, mc, error) | {SCORE: 0.9}
 
     monkeypatch.setattr(judge, "assess", assess)
     return seen

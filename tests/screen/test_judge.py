@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wmhqc import preprocess
-from wmhqc.screen import judge
+from wmhqc.assess import mask_row
 
 
 def test_scores_of_a_given_mask(scan):
@@ -16,11 +16,11 @@ def test_scores_of_a_given_mask(scan):
     truth = prepared.lesion > 0
     mc = summarise([np.where(truth, 0.8, 0.0)])
     shifted = np.roll(truth, 1, axis=0)
-    row = judge.mask_scores(prepared, shifted, mc, np.ones(truth.shape))
+    row = mask_row(prepared, shifted, mc, np.ones(truth.shape))
     overlap = (shifted & truth).sum() / truth.sum()
     assert row["agreement_dice"] == row["lesion_dice"] == pytest.approx(overlap)
     assert row["expected_dice"] == pytest.approx(2 * 0.8 * overlap / 1.8, rel=1e-6)
     assert row["volume_ml"] == pytest.approx(row["own_volume_ml"]) and row["volume_ml"] == pytest.approx(row["true_ml"])
     assert row["vs_error_inside"] == pytest.approx(row["volume_ml"] * 1000)
-    empty = judge.mask_scores(prepared, np.zeros_like(truth), mc, np.zeros(truth.shape))
+    empty = mask_row(prepared, np.zeros_like(truth), mc, np.zeros(truth.shape))
     assert empty["volume_ml"] == 0 and math.isnan(empty["mean_entropy"]) and empty["expected_dice"] == 0

@@ -11,7 +11,7 @@ import pandas as pd
 from wmhqc import cohort
 from wmhqc.checks import surroundings
 from wmhqc.images import load_image
-from wmhqc.sources import synthetic
+from wmhqc.sources import anatomy
 
 #: Column of `measures` -> its name with unit.
 MEASURES = {
@@ -83,7 +83,7 @@ def ventricle_distance(mask: np.ndarray, flair: np.ndarray, brain: np.ndarray, a
     """
     from scipy import ndimage, spatial
 
-    atlas = synthetic.anatomy()
+    atlas = anatomy.atlas()
     box, there = (ndimage.find_objects(b.astype(np.uint8))[0] for b in (brain, atlas.brain > 0.5))
     depth = atlas.depth[there]
     depth = ndimage.zoom(depth, np.divide(brain[box].shape, depth.shape), order=1)

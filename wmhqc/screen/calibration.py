@@ -39,7 +39,7 @@ def reference_cases() -> pd.DataFrame:
     independent. No test case is among the rows of its fold.
     """
     rows = thresholds.one_row_a_case(reference.cases("validation").sort_values("fold", kind="stable"))
-    features = reference.table("scans")
+    features = reference.table("prepared")
     new = [name for name in features if name in FEATURES and name not in rows]
     return rows.merge(features[["case", *new]], on="case", how="left")
 

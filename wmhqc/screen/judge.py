@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import preprocess
+from wmhqc.assess import assess
 from wmhqc.checks import contrast, find_brain
 from wmhqc.features import scan_features
 from wmhqc.screen import calibration as known
@@ -22,9 +23,6 @@ from wmhqc.screen import inputs
 from wmhqc.screen.labels import SCORE
 from wmhqc.screen.records import to_json
 from wmhqc.screen.verdict import decide
-
-NETWORKS = ("mc_unet", "rec_unet", "reg_net_image", "reg_net_uncertainty", "reg_net_error", "reg_net_bounded")
-MEMBERS = ("main", "inner0", "inner1")
 
 
 @dataclass
@@ -49,12 +47,10 @@ class Judgement:
 
 
 def load_networks() -> dict:
-    """The reference networks by name; `ensemble` holds the three members of MC U-net."""
+    """The reference networks of all folds together, as `wmhqc.assess.assess` takes them."""
     from wmhqc import reference
 
-    networks = {name: reference.network(name) for name in NETWORKS}
-    others = [reference.network("mc_unet", member) for member in MEMBERS[1:]]
-    return networks | {"ensemble": [networks["mc_unet"], *others]}
+    return reference.networks()
 
 
 def judge(
@@ -92,14 +88,16 @@ def judge(
     """
     images = dict(inputs.read(row) if images is None else images)
     given, program = "segmentation" in images, row.get("program") or ""
-    size = networks["mc_unet"].input_shape[1]
+    size = networks["mc_unet"][0].input_shape[1]
     scan = (row["case"], images["t1"], images["flair"])
     prepared = preprocess.prepare(*scan, images.get("lesion"), images.get("brainmask"), size)
     mask = None
     if given:
         mask = preprocess.prepare(*scan, images["segmentation"], images.get("brainmask"), size).lesion > 0
-    maps, scores = assess(prepared, networks, mask, passes, seed)
-    images |= {name: preprocess.to_scan(values, prepared) for name, values in maps.items()}
+    maps, scores = assess(prepared, networks, mask, passes=passes, seed=seed)
+    del scores["case"]
+    shown = {"prediction": maps["mean"], "uncertainty": maps["entropy"], "error": maps["error"]}
+    images |= {name: preprocess.to_scan(values, prepared) for name, values in shown.items()}
     probability = np.asanyarray(images["prediction"].dataobj)
     images["mask"] = nib.Nifti1Image((probability >= 0.5).astype(np.uint8), prepared.affine)
     on_scan, truth_on_scan = _on_scan(images)
@@ -119,82 +117,6 @@ def judge(
         "ranges": known.ranges(calibration, [*scores, *features]),
     }
     return Judgement(to_json(record), prepared, images)
-
-
-def assess(prepared, networks: Mapping, mask: np.ndarray | None, passes: int, seed: int) -> tuple[dict, dict]:
-    """Maps of a scan, and the scores of its segmentation or of `mask` (with the truth if known).
-
-    Returns
-    -------
-    maps : dict of str to array (n, n, n)
-        prediction (mean probability), uncertainty (bit), error (of the judged mask).
-    scores : dict of str to float
-    """
-    from wmhqc import regression, scores, uncertainty
-    from wmhqc.errormaps import error_map
-
-    flair = prepared.volume[..., 1]
-    mc = uncertainty.monte_carlo(networks["mc_unet"], prepared.volume, passes, seed)
-    judged = mc.mask if mask is None else mask
-    error = error_map(networks["rec_unet"], flair / 255, judged)
-    if mask is None:
-        found = scores.row(prepared, mc, error)
-        tta = uncertainty.summarise(uncertainty.test_time(networks["mc_unet"], prepared.volume, seed=seed))
-        ensemble = uncertainty.summarise(uncertainty.ensemble(networks["ensemble"], prepared.volume, seed=seed))
-        found |= scores.of_samples("tta", tta, prepared.voxel_mm3)
-        found |= scores.of_samples("ensemble", ensemble, prepared.voxel_mm3)
-        for name in regression.PAIRS:
-            pair = regression.pair(name, mc.mean, flair=flair, uncertainty=mc.entropy, error=error)
-            found[f"predicted_dice_{name}"] = regression.predict_dice(networks[f"reg_net_{name}"], pair)
-        found.pop("case", None)
-    else:
-        found = mask_scores(prepared, mask, mc, error)
-    found[SCORE] = regression.predict_dice(networks["reg_net_bounded"], regression.mask_pair(judged, flair))
-    return {"prediction": mc.mean, "uncertainty": mc.entropy, "error": error}, found
-
-
-def mask_scores(prepared, mask: np.ndarray, mc, error: np.ndarray) -> dict:
-    """Scores of a mask of any origin, and its truth where there is a manual one.
-
-    Parameters
-    ----------
-    prepared : wmhqc.preprocess.Prepared
-    mask : bool array (n, n, n)
-        The segmentation that is judged.
-    mc : wmhqc.uncertainty.MonteCarlo
-        What our networks say about the same scan.
-    error : array (n, n, n)
-        Error map of this mask (`wmhqc.errormaps.error_map`).
-
-    Returns
-    -------
-    dict
-        As in `wmhqc.scores.row` where a score needs no samples; `expected_dice`: the Dice of
-        this mask to expect under our mean probability; `agreement_dice`: its Dice with our own
-        segmentation; `own_volume_ml`.
-    """
-    from scipy import ndimage
-
-    from wmhqc import metrics, scores
-
-    voxel, brain = prepared.voxel_mm3, prepared.brain > 0
-    p, inside = mc.mean.astype(np.float64), mask & brain
-    total = p[brain].sum() + inside.sum()
-    result = {
-        "volume_ml": scores.volume_ml(mask, voxel),
-        "brain_ml": scores.volume_ml(brain, voxel),
-        "brain_share": mask.sum() / brain.sum(),
-        "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
-        "mean_entropy": scores.mean_inside(mc.entropy, mask),
-        "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
-        "agreement_dice": metrics.lesion_dice(mask, mc.mask),
-        "own_volume_ml": scores.volume_ml(mc.mask, voxel),
-        "vs_error": scores.voxel_sum(error, voxel),
-        "vs_error_inside": scores.voxel_sum(error[mask], voxel),
-    }
-    if prepared.lesion is not None:
-        result |= metrics.measure(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
-    return {name: float(value) for name, value in result.items()}
 
 
 def _on_scan(images: Mapping) -> tuple[dict, dict]:

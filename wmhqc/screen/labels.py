@@ -6,7 +6,7 @@ from wmhqc import catalogue
 from wmhqc.features import FEATURES
 
 #: The score that predicts the Dice of any segmentation, and on which the verdict rests.
-SCORE = "predicted_dice_bounded"
+SCORE = "predicted_dice_mask"
 #: Name -> (what it is, unit): the catalogue, what only the screening tool measures, and the features of a scan.
 LABELS = {
     **{score.name: (score.label, score.unit) for score in catalogue.scores().values()},

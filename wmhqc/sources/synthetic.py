@@ -35,17 +35,15 @@ import gzip
 import json
 import os
 import zlib
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from wmhqc.files import replacing
-
-if TYPE_CHECKING:
-    from scipy import sparse
+from wmhqc.sources.anatomy import Tissue, atlas, coordinates, exp32, smooth, tissue_of
+from wmhqc.sources.lesions import draw_lesions, horns, manual_mask
 
 RECIPE = 8  # raise it with every change of the images, so that old files are not mistaken for new
 
@@ -82,8 +80,6 @@ COMPOSITION = {
 LOAD_RANGE = (0.026, 5.74)  # lesion load, % of brain volume: smallest and largest published
 FINEST = 1.0  # mm; finer voxels are made at this size, to keep files and time small
 DEGRADED_SHARE = 0.12
-MOST_LESIONS = 2000  # drawn for each case; the fullest takes a few hundred
-GROWN = 1.35  # mean volume of a deep lesion, less what it shares with others, over the one drawn
 FAULTS = ("motion", "noise", "low contrast", "thick slices")
 
 
@@ -168,253 +164,6 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([int(seed), zlib.crc32(name.encode())])
 
 
-# ---------------------------------------------------------------- anatomy
-
-
-class Anatomy(NamedTuple):
-    """Maps of the atlas on its 1 mm grid, float32. Grey matter is what is neither white nor fluid."""
-
-    white: np.ndarray
-    fluid: np.ndarray
-    depth: np.ndarray  # mm from the wall of the lateral ventricles, negative inside
-    brain: np.ndarray  # 0..1; the 0.5 surface is the border
-    origin: np.ndarray  # MNI position of voxel (0, 0, 0), mm
-
-
-@lru_cache(maxsize=1)
-def anatomy() -> Anatomy:
-    from nilearn import datasets
-    from scipy import ndimage
-
-    images = (
-        datasets.load_mni152_gm_template(resolution=1),
-        datasets.load_mni152_wm_template(resolution=1),
-        datasets.load_mni152_brain_mask(resolution=1),
-    )
-    box = ndimage.find_objects(np.asarray(images[2].dataobj).astype(int))[0]
-    box = tuple(slice(max(b.start - 2, 0), b.stop + 2) for b in box)
-    grey, white, brain = (np.asarray(i.dataobj, np.float32)[box] for i in images)
-    origin = images[0].affine[:3, 3] + [b.start for b in box]
-    fluid = np.clip(brain - grey - white, 0, 1)
-    x, y, z = (np.arange(n) + o for n, o in zip(brain.shape, origin))
-    x, y, z = x[:, None, None], y[None, :, None], z[None, None, :]
-    inside = (abs(x) > 2) & (abs(x) < 40) & (y > -56) & (y < 42) & (z > -2) & (z < 34)
-    labels, _ = ndimage.label((fluid > 0.5) & inside)
-    largest = 1 + np.argsort(np.bincount(labels.ravel())[1:])[-2:]  # left and right
-    ventricles = np.isin(labels, largest)
-    depth = ndimage.distance_transform_edt(~ventricles) - ndimage.distance_transform_edt(ventricles)
-    # The atlas averages 152 people: the ventricle wall is half fluid, half white, which its
-    # grey map takes for a thin sheet of grey. Only grey that is thick (the caudate) is kept.
-    thick = ndimage.gaussian_filter(ndimage.binary_opening(grey > 0.5, iterations=3).astype(np.float32), 1)
-    sheet = np.where(depth < 5, grey * (1 - np.clip(2 * thick, 0, 1)), 0)
-    white = white + np.where(depth > 0.5, sheet, 0)
-    fluid = fluid + np.where(depth <= 0.5, sheet, 0)
-    brain = ndimage.gaussian_filter(brain, 2)  # a border without steps
-    return Anatomy(*(np.ascontiguousarray(m, np.float32) for m in (white, fluid, depth, brain)), origin)
-
-
-def _exp(values: np.ndarray) -> np.ndarray:
-    """The exponential in float32, the same on every processor: taken in float64, then rounded."""
-    return np.exp(values, dtype=np.float64).astype(np.float32)
-
-
-def _spline(points: int, step: float) -> sparse.csr_array:
-    """Matrix (points, knots) of the cubic B-spline whose knots lie `step` points apart; float32."""
-    from scipy import sparse
-
-    knots = int(np.ceil(points / step)) + 3
-    t = abs(np.arange(points)[:, None] / step + 1 - np.arange(knots)[None, :])
-    rest = np.clip(2 - t, 0, None)
-    return sparse.csr_array(np.where(t < 1, 2 / 3 - t * t + t * t * t / 2, rest * rest * rest / 6).astype(np.float32))
-
-
-def _smooth(rng: np.random.Generator, shape: tuple, spacing: np.ndarray, scale: float) -> np.ndarray:
-    """Smooth noise, mean 0, SD about 1, with structures of about `scale` mm; float32."""
-    bases = [_spline(n, max(scale / s, 1.0)) for n, s in zip(shape, spacing)]
-    noise = rng.standard_normal([b.shape[1] for b in bases], dtype=np.float32)
-    sd = np.sqrt(np.prod([(b.data**2).sum() / b.shape[0] for b in bases]))
-    return _expand(noise / np.float32(sd), bases)
-
-
-def _expand(values: np.ndarray, bases: list[sparse.csr_array]) -> np.ndarray:
-    """Values on spline knots -> values on voxels, one axis after the other."""
-    for axis in (2, 1, 0):  # the first axis last: its rows are the longest
-        values = np.moveaxis(values, axis, 0)
-        rows = bases[axis] @ values.reshape(len(values), -1)
-        values = np.moveaxis(rows.reshape(-1, *values.shape[1:]), 0, axis)
-    return values
-
-
-def _coordinates(rng, shape, spacing, scale) -> np.ndarray:
-    """Where each voxel of the case lies in the atlas: (3, x, y, z) in atlas voxels."""
-    from scipy import ndimage
-    from scipy.spatial.transform import Rotation
-
-    atlas = anatomy()
-    turn = Rotation.from_euler("xyz", rng.normal(0, [4, 2, 3]), degrees=True).as_matrix()
-    matrix = (turn / (scale * rng.normal(1, 0.025, 3))).round(9)
-    # positions on a lattice of about 4 mm, then cubic splines to the voxels
-    bases = [_spline(n, 4 / s) for n, s in zip(shape, spacing)]
-    lattice = [(np.arange(b.shape[1]) - 1) * 4 - (n - 1) * s / 2 for b, n, s in zip(bases, shape, spacing)]
-    points = np.stack(np.meshgrid(*lattice, indexing="ij"))
-    size = points.shape[1:]
-    points = np.einsum("ij,jxyz->ixyz", matrix, points) + (np.array(atlas.brain.shape).reshape(3, 1, 1, 1) - 1) / 2
-    for axis in range(3):
-        points[axis] += 1.8 * _smooth(rng, size, np.full(3, 4.0), 30) + 0.6 * _smooth(rng, size, np.full(3, 4.0), 12)
-    # wider ventricles: tissue near the wall is read from nearer the ventricle, or from inside
-    depth = ndimage.gaussian_filter(atlas.depth, 1.5)
-    at = ndimage.map_coordinates(depth, points, order=1, mode="nearest")
-    slope = [ndimage.map_coordinates(g, points, order=1, mode="nearest") for g in np.gradient(depth)]
-    widen = np.clip(rng.normal(1.0, 2.0), -1.5, 6.0)
-    points -= widen * _exp(-np.clip(at, 0, None) / 12) * np.clip((at + 6) / 6, 0, 1) * np.stack(slope)
-    return np.stack([_expand(p.astype(np.float32), bases) for p in points])
-
-
-# ---------------------------------------------------------------- tissue and lesions
-
-
-class Tissue(NamedTuple):
-    """What each voxel of a brain is made of: vectors over the voxels of `brain`, float32."""
-
-    brain: np.ndarray  # bool (x, y, z)
-    spacing: np.ndarray  # mm
-    mni: np.ndarray  # (3, voxels): position in the atlas, mm
-    grey: np.ndarray
-    white: np.ndarray
-    fluid: np.ndarray
-    depth: np.ndarray  # mm from the wall of the lateral ventricles
-
-    def smooth(self, rng: np.random.Generator, scale: float) -> np.ndarray:
-        return _smooth(rng, self.brain.shape, self.spacing, scale)[self.brain]
-
-    def near(self, centre: tuple, width: tuple) -> np.ndarray:
-        """Bell around an MNI position, alike on both sides of the brain."""
-        x, y, z = self.mni
-        across, along, up = ((p - c) / w for p, c, w in zip((abs(x), y, z), centre, width))
-        return _exp(-(across**2 + along**2 + up**2))
-
-    def volume(self, values: np.ndarray, outside: float = 0) -> np.ndarray:
-        out = np.full(self.brain.shape, outside, np.float32)
-        out[self.brain] = values
-        return out
-
-
-def _tissue(rng: np.random.Generator, where: np.ndarray, spacing: np.ndarray) -> Tissue:
-    from scipy import ndimage
-
-    atlas = anatomy()
-    edge = ndimage.map_coordinates(atlas.brain, where, order=0) + 0.08 * _smooth(rng, where.shape[1:], spacing, 8)
-    brain = edge > 0.5
-    at = where[:, brain]
-    mni = at + atlas.origin[:, None].astype(np.float32)
-    white, fluid, depth = (ndimage.map_coordinates(m, at, order=1) for m in (atlas.white, atlas.fluid, atlas.depth))
-    case = Tissue(brain, spacing, mni, 1 - white - fluid, white, fluid, depth)
-    # An average brain is blurred. Sharpening with noise gives each case a cortex of its own;
-    # `sulci` opens the fluid between the folds (atrophy).
-    power, sulci = np.float32(rng.uniform(2.0, 2.6)), np.float32(rng.uniform(1.5, 4.5))
-    parts = []
-    for fraction, gain, sd in ((case.grey, 1, 0), (white, 1, 0.25), (fluid, sulci, 0.45)):
-        share = np.power(gain * np.clip(fraction, 0, 1), power, dtype=np.float64).astype(np.float32)
-        parts.append(share * _exp(sd * (case.smooth(rng, 5) + case.smooth(rng, 2.5))) if sd else share)
-    total = sum(parts) + np.float32(1e-6)
-    return case._replace(grey=parts[0] / total, white=parts[1] / total, fluid=parts[2] / total)
-
-
-def _horns(y: np.ndarray) -> np.ndarray:
-    """Near 1 at the level of the frontal horns and of the atria, where caps lie."""
-    return _exp(-(((y - 32) / 14) ** 2)) + _exp(-(((y + 42) / 18) ** 2))
-
-
-class Plan(NamedTuple):
-    """Deep lesions as drawn, before any is laid into the brain; one row a lesion."""
-
-    place: np.ndarray  # 0..1: where in the cumulated chance of the voxels its centre lies
-    radii: np.ndarray  # (lesions, 3) mm
-    turn: np.ndarray  # (lesions, 3, 3) rotation of its axes
-    bright: np.ndarray  # relative brightness
-
-
-def _plan(rng: np.random.Generator, total: float, median: float) -> Plan:
-    """Draw lesions of `median` mm^3 until they fill about `total` mm^3."""
-    from scipy.spatial.transform import Rotation
-
-    volume = _exp(np.log(median) + 1.15 * rng.standard_normal(MOST_LESIONS))
-    left = total - GROWN * (np.cumsum(volume, dtype=np.float64) - volume)  # when its turn comes
-    axes = _exp(0.3 * rng.standard_normal((MOST_LESIONS, 3)))
-    radii = np.cbrt(0.75 / np.pi * np.minimum(volume, 1.2 * left + 4) / axes.prod(1))[:, None] * axes
-    turn = Rotation.from_quat(rng.standard_normal((MOST_LESIONS, 4))).as_matrix()
-    plan = Plan(rng.random(MOST_LESIONS), radii, turn, _exp(0.2 * rng.standard_normal(MOST_LESIONS)))
-    return Plan(*(v[left > 0].round(6) for v in plan))
-
-
-def _lesions(rng: np.random.Generator, site: Site, case: Tissue, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """Soft lesion map (0..1; its 0.5 line is the true border) and relative brightness of the lesions.
-
-    Deep lesions are ellipsoids with ragged borders; periventricular caps and halos are the
-    places with the highest score of nearness to the ventricle plus noise. The latter fill up
-    the volume that the former leave of `target` (in voxels). Vectors over the brain.
-    """
-    brain, spacing, shape = case.brain, case.spacing, case.brain.shape
-    voxel = float(np.prod(spacing))
-    ml = target * voxel / 1000
-    room = case.volume(np.clip((case.white - 0.35) * 3, 0, 1))  # lesions stop at grey matter and fluid
-    ragged = _smooth(rng, shape, spacing, 4) + 0.6 * _smooth(rng, shape, spacing, 2.2)
-    soft, bright = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-    fuzz = rng.uniform(0.5, 1.5)  # mm over which a border fades
-
-    # deep lesions: centres in white matter, most of them within 50 mm of the ventricles
-    reach = rng.uniform(35, 70)
-    near = _exp(-((np.clip(case.depth, 0, None) / reach) ** 2)) + (0.08 if site.database == "MICCAI17" else 0.16)
-    nuclei = case.near((20, -8, 4), (14, 24, 12))  # thalamus and basal ganglia: fewer
-    chance = np.cumsum(case.white**2 * near * (1 - 0.8 * nuclei) * (case.white > 0.6), dtype=np.float64)
-    deep = np.clip(rng.beta(6, 2) + (0 if ml > 2 else 0.2), 0.1, 1) * target * voxel
-    plan = _plan(rng, deep, 22 * max(ml, 0.3) ** 0.35)
-    centres = np.flatnonzero(brain)[np.searchsorted(chance, plan.place * chance[-1])]
-    for centre, radii, turn, light in zip(np.transpose(np.unravel_index(centres, shape)), *plan[1:]):
-        half = np.ceil((radii.max() + 2.5) / spacing).astype(int)
-        low, high = np.maximum(centre - half, 0), np.minimum(centre + half + 1, shape)
-        part = tuple(slice(a, b) for a, b in zip(low, high))
-        offset = np.meshgrid(
-            *[(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, spacing)], indexing="ij"
-        )
-        along = np.einsum("ij,jxyz->ixyz", turn / radii[:, None], np.stack(offset))
-        distance = np.sqrt((along**2).sum(0))  # 1 = border
-        score = radii.min() * (1.1 - distance + 0.3 * ragged[part]) / fuzz
-        value = room[part] / (1 + _exp(-np.clip(4 * score, -30, 30)))
-        bright[part] = np.where(value > soft[part], light, bright[part])
-        soft[part] = np.maximum(soft[part], value)
-
-    soft, bright, room, ragged = (v[brain] for v in (soft, bright, room, ragged))
-    left = int(target - (soft > 0.5).sum())
-    if left > 0:  # caps on the horns and halos along the walls
-        thickness = 2.0 + (0.6 * ml) ** 0.5  # mm
-        score = 0.8 * _horns(case.mni[1]) + 0.45 * min(1, thickness / 6) * ragged + 0.7 * case.smooth(rng, 12)
-        midline = _exp(-((case.mni[0] / 10) ** 2))  # few lie there
-        score -= np.clip(case.depth, -1, None) / thickness + 1.5 * midline
-        free = (room > 0.5) & (soft <= 0.5) & (case.depth > -1) & (case.depth < 40)
-        values = score[free]
-        if left < values.size:
-            limit = np.partition(values, values.size - left)[values.size - left]
-            value = room / (1 + _exp(-np.clip(4 * (score - limit) * thickness / fuzz, -30, 30)))
-            soft = np.maximum(soft, value * np.clip((case.depth + 2) / 2, 0, 1))
-    return soft, bright
-
-
-def _manual(rng: np.random.Generator, soft: np.ndarray, brain: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The mask a rater would draw: border noise, own taste, small lesions missed; never empty."""
-    from scipy import ndimage
-
-    seen = np.where(brain & (soft > 0.05), soft + 0.12 * _smooth(rng, soft.shape, size, 3), 0)
-    limit = min(0.5 + rng.normal(0, 0.07), 0.9 * seen.max())
-    labels, count = ndimage.label(seen > limit, np.ones((3, 3, 3)))
-    volume = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(size)  # mm^3
-    kept = (rng.random(count + 1) > 0.5 * np.exp(-volume / 8)) & (volume >= 3)
-    volume[0] = 0
-    kept[np.argmax(volume)] = True
-    kept[0] = False
-    return kept[labels]
-
-
 # ---------------------------------------------------------------- images
 
 
@@ -436,8 +185,8 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     # white matter that is not quite normal: patches, haze near the ventricles, caps of the
     # healthy old, and a fading surround of each lesion, none of which a rater outlines
     surround = ndimage.gaussian_filter(case.volume(soft), 2.5 / case.spacing, truncate=2.5)[case.brain]
-    dirty = rng.gamma(2, 0.06) * np.clip(0.5 + 0.7 * broad, 0, 2) * _exp(-outside / 14)
-    caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * _exp(-outside / 2.5) * _horns(case.mni[1])
+    dirty = rng.gamma(2, 0.06) * np.clip(0.5 + 0.7 * broad, 0, 2) * exp32(-outside / 14)
+    caps = rng.uniform(0.05, 0.35) * np.clip(0.5 + middle, 0.2, 2) * exp32(-outside / 2.5) * horns(case.mni[1])
     contrast = np.clip(rng.normal(0.48, 0.13), 0.15, 0.9) * (0.5 if flat else 1)
     w = 1 + dirty + caps + rng.uniform(0.03, 0.07) * broad + rng.uniform(0.02, 0.04) * (fine + middle)
     w += rng.uniform(0.1, 0.5) * contrast * surround
@@ -446,7 +195,7 @@ def _contrast(rng: np.random.Generator, case: Tissue, soft: np.ndarray, bright: 
     lesion = soft * contrast * bright * (1 + 0.08 * fine)
     flair = g * grey + (w + 0.7 * lesion) * white + c * fluid + lesion * (0.3 * white + 0.2 * grey)
     # look-alikes: lining of the ventricles, choroid plexus (floor of the body, atrium), septum
-    wall = _exp(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
+    wall = exp32(-((depth / 1.2) ** 2)) * np.clip(0.6 + 0.8 * middle, 0, 2)
     flair += rng.uniform(0, 0.35) * wall * (white + 0.5 * fluid)
     plexus = case.near((22, -40, 6), (7, 8, 7)) + 0.7 * case.near((10, -15, 14), (6, 22, 3))
     plexus = np.clip(plexus, 0, 1) * fluid * (depth < 0)
@@ -473,7 +222,7 @@ def _scan(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, size: 
     from scipy import ndimage
 
     image = ndimage.gaussian_filter(image * brain, [0.45, 0.45, 0.2], truncate=3)
-    image *= _exp(rng.uniform(0.01, 0.08) * _smooth(rng, image.shape, size, 70))
+    image *= exp32(rng.uniform(0.01, 0.08) * smooth(rng, image.shape, size, 70))
     if ghost:  # shifted, attenuated copies along the phase-encoding axis (y) and a slight blur
         shift = int(rng.integers(image.shape[1] // 12, image.shape[1] // 4))
         copies = sum(np.roll(image, k * shift, 1) * ghost / abs(k) * (-1) ** k for k in (-2, -1, 1, 2))
@@ -527,14 +276,14 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
 
     thin = int(np.ceil(size[2] / 1.6))
     spacing = size / [1, 1, thin]
-    atlas = anatomy()
+    maps = atlas()
     ml = np.clip(rng.normal(*info.brain_ml), 1000, 1750)
-    scale = round(float(ml * 1000 / (atlas.brain > 0.5).sum()) ** (1 / 3), 6)
-    shape = np.ceil((np.array(atlas.brain.shape) * scale + 14) / size).astype(int) * [1, 1, thin]
-    where = _coordinates(rng, tuple(shape), spacing, scale)
-    tissue = _tissue(rng, where, spacing)
+    scale = round(float(ml * 1000 / (maps.brain > 0.5).sum()) ** (1 / 3), 6)
+    shape = np.ceil((np.array(maps.brain.shape) * scale + 14) / size).astype(int) * [1, 1, thin]
+    where = coordinates(rng, tuple(shape), spacing, scale)
+    tissue = tissue_of(rng, where, spacing)
     target = max(draw_load(case, site, seed) / 100 * tissue.brain.sum(), 1.0)
-    soft, bright = _lesions(rng, info, tissue, target)
+    soft, bright = draw_lesions(rng, info.database, tissue, target)
     t1, flair = _contrast(rng, tissue, soft, bright, fault == "low contrast")
     t1, flair, soft = (tissue.volume(v) for v in (t1, flair, soft))
     if fault == "thick slices":  # read as 6 mm slices, then interpolated to the grid
@@ -542,11 +291,11 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
     t1, flair, soft = (_slabs(v, thin) for v in (t1, flair, soft))
     brain = _slabs(tissue.brain.astype(np.float32), thin) > 0.5
 
-    noise = rng.uniform([0.02, 0.006], [0.06, 0.025]) * (3 if fault == "noise" else 1)
+    noise = rng.uniform([0.02, 0.006], [0.06, 0.025]) * (2 if fault == "noise" else 1)
     ghost = rng.uniform(0.05, 0.12) if fault == "motion" else 0.0
     flair = _scan(rng, flair, brain, size, noise[0], ghost)
     t1 = _scan(rng, t1, brain, size, noise[1], ghost / 2)
-    lesion = _manual(rng, soft, brain, size)
+    lesion = manual_mask(rng, soft, brain, size)
 
     affine = np.diag([*size, 1.0])
     affine[:3, 3] = -size * (np.array(brain.shape) - 1) / 2
