@@ -24,7 +24,7 @@ def compare(cases: int = 3, seeds: int = 3, passes: int = 20) -> pd.DataFrame:
     from wmhqc.sources import synthetic
 
     size = reference.manifest()["settings"]["size"]
-    test = reference.cases("test").query("fold == @reference.FOLD").sort_values("true_ml")
+    test = reference.cases("test").query("fold == 0").sort_values("true_ml")
     prepared = []
     for row in test.iloc[[len(test) * (i + 1) // (cases + 1) for i in range(cases)]].itertuples():
         made = synthetic.make_case(row.case, row.site)

@@ -26,15 +26,16 @@ from wmhqc import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
-ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "promises", "your_scan", "you", "speed", "literature")}
+ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "promises", "your_scan", "you", "speed", "literature", "audit")}
 ALONE["vs_thresholds"] = {"train": False}
 CHAIN = ("data", "training", "uncertainty", "error_maps", "vs_thresholds", "dice_regression")
-#: Chapters that read the results of others, with the size of the small reference run.
+#: Chapters that read the results of others, as they make them with a small reference run.
 SMALL = {
-    "training": {"size": 16, "epochs": 2, "steps": 2},
-    "uncertainty": {"size": 16, "passes": 3},
-    "error_maps": {"size": 16, "epochs": 2, "steps": 2},
-    "dice_regression": {"size": 16, "epochs": 2, "steps": 2},
+    "training": {"epochs": 2, "steps": 2},
+    "uncertainty": {"passes": 3},
+    "error_maps": {},
+    "dice_regression": {},
+    "cohort": {},
 }
 
 pytestmark = pytest.mark.skipif(not os.environ.get("WMHQC_COLAB"), reason="a quarter of an hour; set WMHQC_COLAB=1")

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -28,5 +29,14 @@ def test_an_interval_in_words():
 
 
 def test_each_source_is_named_once_below_a_picture():
-    table = pd.DataFrame({"case": list("abcd"), "licence": ["CC BY", "CC BY", "", ""], "synthetic": [False, False, True, True]})
+    table = pd.DataFrame(
+        {"case": list("abcd"), "licence": ["CC BY", "CC BY", "", ""], "synthetic": [False, False, True, True]}
+    )
     assert page.credits(table, ["a", "b", "d"]) == "a, b: CC BY · d: synthetic"
+
+
+def test_a_table_has_words_and_no_index():
+    frame = pd.DataFrame({"Dice": [0.5, np.nan], "sum (mm³)": [12345.6, 1.0]}, index=["a", "b"])
+    html = page.tabulate(frame, "case", formats={"sum (mm³)": "{:,.0f}"}).to_html()
+    assert re.findall(r">([^<>\n]+)</t[hd]>", html) == ["case", "Dice", "sum (mm³)", "a", "0.50", "12,346", "b", "1"]
+    assert 'class="dataframe"' in html, "what the theme's dark side knows"

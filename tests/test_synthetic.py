@@ -56,6 +56,16 @@ def test_a_smaller_cohort_is_the_beginning_of_a_larger_one(cases):
     pd.testing.assert_frame_equal(synthetic.members(cases), synthetic.members().head(cases))
 
 
+def test_cases_may_be_named():
+    names = ["sub-synsing03", "sub-synms17p01"]
+    assert synthetic.members(names).case.tolist() == sorted(names), "in the order of the cohort"
+    with pytest.raises(ValueError, match="names as in members.*sub-tab01"):
+        synthetic.members([*names, "sub-tab01"])
+    for nothing in ([], "sub-synms17p01", None):
+        with pytest.raises(ValueError, match="1 to 105, or names"):
+            synthetic.members(nothing)
+
+
 @pytest.mark.parametrize("cases", [7, 20, 35, 60, 90])
 def test_every_site_is_there_in_proportion(cases):
     counts = synthetic.members(cases).site.value_counts()

@@ -65,6 +65,11 @@ def test_split_depends_on_seed_only():
     assert not training.split(table, 1).equals(training.split(table, 2))
 
 
+def test_a_small_cohort_of_many_sites_is_dealt_too():
+    table = pd.DataFrame({"case": [f"sub-{i:02d}" for i in range(12)], "site": [f"site{i % 7}" for i in range(12)]})
+    assert (training.folds(table).drop(columns="case") == "test").sum().between(2, 3).all()
+
+
 def test_folds_need_patients():
     with pytest.raises(ValueError, match="got 2 patients"):
         training.folds(sessions(4).head(4))

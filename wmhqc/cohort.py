@@ -135,7 +135,7 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
     The column `lesion_rule` says what is lesion:
 
     - empty: the mask has two values, 0 and another one, which is lesion;
-    - ``label 1``: voxels with the value 1 (MICCAI17);
+    - ``label 1``: voxels with the value 1 (MICCAI17); ``label 1,2``: with one of these;
     - ``label > 0``: voxels with any value above 0 (the paper's code);
     - ``union``, ``intersection``: `lesion` and `lesion2` are two raters' masks (MS15).
 

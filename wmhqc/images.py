@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -155,20 +156,20 @@ def binary(array: np.ndarray, name, rule: str = "") -> np.ndarray:
     ValueError
         The mask has values that the rule does not know.
     """
-    if rule == "label 1":
-        return array == 1
+    if re.fullmatch(r"label \d+(,\d+)*", rule):
+        return np.isin(array, [int(label) for label in rule.removeprefix("label ").split(",")])
     if rule == "label > 0":
         return array > 0
     if rule not in ("", "union", "intersection"):
-        known = "empty, 'label 1', 'label > 0', 'union' or 'intersection'"
+        known = "empty, 'label 1', 'label 1,2', 'label > 0', 'union' or 'intersection'"
         raise ValueError(f"lesion_rule {rule!r} is unknown; expected {known}")
     top = array.max()
     if not ((array == 0) | (array == top)).all() or top < 0:
         few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
         raise ValueError(
             f"{name} has the values {few}...; expected a mask of 0 and one other value "
-            "(threshold a probability map; of a mask of several labels give the lesions alone, or, in a cohort table, "
-            "say in the column lesion_rule which label is lesion)"
+            "(threshold a probability map; of a mask of several labels say which are lesion, in the column lesion_rule of "
+            "a cohort table or with wmhqc qc --label)"
         )
     return array > 0
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wmhqc import experiment, training
 from wmhqc.regression import PAIRS
 
 NAMES = ("mc_unet", "rec_unet", *(f"reg_net_{pair}" for pair in PAIRS))
@@ -71,7 +70,9 @@ def table(name: str) -> pd.DataFrame:
 
 def folds() -> list[int]:
     """The folds whose networks are shipped."""
-    there = folder().glob(f"fold_*/mc_unet/{training.WEIGHTS}")
+    from wmhqc.training import WEIGHTS
+
+    there = folder().glob(f"fold_*/mc_unet/{WEIGHTS}")
     return sorted(int(path.parents[1].name.removeprefix("fold_")) for path in there)
 
 
@@ -80,6 +81,8 @@ def network(name: str, fold: int = 0):
 
     Its weights are read from HDF5 into a network that the code builds: nothing is unpickled.
     """
+    from wmhqc import experiment  # and with it Keras, which the tables do not need
+
     return experiment.network(folder(), fold, name)
 
 
@@ -157,4 +160,6 @@ def otherwise(cohort: pd.DataFrame) -> pd.DataFrame:
 
 def parts(fold: int = 0) -> dict:
     """Case -> "test", "validation" or "train" for the networks of a fold."""
+    from wmhqc import experiment
+
     return experiment.parts(folder(), fold).to_dict()

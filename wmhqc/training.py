@@ -113,6 +113,8 @@ def _deal(table, count, seed):
     dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     dealt = np.empty(len(table), int)
     site, patient = table["site"].fillna("").astype(str), patients(table)
+    if site.value_counts().max() < count:  # too few of each to be spread over the folds
+        site = pd.Series("", site.index)
     with warnings.catch_warnings():  # a site may have fewer cases than there are folds
         warnings.simplefilter("ignore", UserWarning)
         for fold, (_, test) in enumerate(dealer.split(table, site, patient)):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "_build" / "smoke" / "book"
 HTML = Path(os.environ.get("WMHQC_BOOK", ROOT / "_build" / "smoke" / "site" / "_build" / "html")).resolve()
 _TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-PAGES = [f"{entry}.html" for entry in (_TOC["root"], *(chapter["file"] for chapter in _TOC["chapters"]))]
+PAGES = [f"{_TOC['root']}.html", *(f"{page['file']}.html" for part in _TOC["parts"] for page in part["chapters"])]
 
 
 def need(path: Path) -> Path:

@@ -441,3 +441,18 @@ def test_rules_are_kept_apart(scans, judged, tmp_path):
     html = (out / "group.html").read_text()
     assert "Rule A, 2 of them:" in html and "Rule B, 1 of them:" in html and ">Rule<" in html
     assert "Guarantee applies" in html and table(out)["risk"].tolist() == [0.1, 0.3, 0.1]
+
+
+def test_labels_are_lesions_on_demand(scans, judged, tmp_path):
+    path = scans / "sub-a" / "sub-a_lesion.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj) * 2, image.affine), path)
+    command = [*one(scans, lesion=str(path)), "--out", str(tmp_path / "out"), "--label"]
+    assert cli.main([*command, "2"]) == 0
+    record = json.loads((tmp_path / "out" / "sub-a" / "anat" / "sub-a_qc.json").read_text())
+    assert record["truth"]["dice_on_scan"] > 0.7 and record["settings"]["label"] == "label 2"
+    assert cli.main([*command, "1"]) == 0 and len(judged) == 2, "another label is another question"
+    record = json.loads((tmp_path / "out" / "sub-a" / "anat" / "sub-a_qc.json").read_text())
+    assert "The lesion mask is empty." in record["notes"]
+    with pytest.raises(SystemExit):
+        cli.main([*command, "x"])

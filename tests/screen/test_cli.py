@@ -27,6 +27,12 @@ def test_help_and_import_are_light():
         assert word in done.stdout
 
 
+def test_keras_is_imported_only_when_a_scan_is_judged():
+    code = "import sys, wmhqc.screen.batch; assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

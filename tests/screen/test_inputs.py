@@ -110,3 +110,12 @@ def test_a_small_brain_is_refused_without_a_mask_too(scan):
 
 def test_a_brain_mask_with_nan_is_refused(scan):
     assert "NaN or infinite voxels" in refusal(resave(scan, "brainmask", lambda a: np.where(a > 0, 1, np.nan)))
+
+
+def test_of_several_labels_those_are_lesion_that_are_said_to_be(scan):
+    labels = resave(scan, "lesion", lambda a: a * np.where(np.arange(40) < 24, 3, 5)[:, None, None].astype(np.uint8))
+    assert "--label" in refusal(labels)
+    rule = {"lesion_rule": "label 3,5", "segmentation_rule": "label 3"}
+    images = inputs.read(labels | rule | {"segmentation": labels["lesion"]})
+    whole, part = (np.asanyarray(images[name].dataobj) for name in ("lesion", "segmentation"))
+    assert np.array_equal(whole, nib.load(scan["lesion"]).dataobj) and 0 < part.sum() < whole.sum() and part.max() == 1

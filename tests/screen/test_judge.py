@@ -1,12 +1,15 @@
 """Scores of a mask of any origin."""
 
 import math
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from wmhqc import preprocess
 from wmhqc.assess import mask_row
+from wmhqc.screen import calibration, judge
 
 
 def test_scores_of_a_given_mask(scan):
@@ -24,3 +27,18 @@ def test_scores_of_a_given_mask(scan):
     assert row["vs_error_inside"] == pytest.approx(row["volume_ml"] * 1000)
     empty = mask_row(prepared, np.zeros_like(truth), mc, np.zeros(truth.shape))
     assert empty["volume_ml"] == 0 and math.isnan(empty["mean_entropy"]) and empty["expected_dice"] == 0
+
+
+def test_a_scan_is_judged_in_five_lines(scan, judged, monkeypatch):
+    """The example of the module, as it stands there."""
+    monkeypatch.setattr(judge, "load_networks", lambda: {"mc_unet": [types.SimpleNamespace(input_shape=(None, 32))]})
+    monkeypatch.setattr(judge, "reference_cases", calibration.reference_cases)
+    lines = [line.strip() for line in judge.__doc__.splitlines() if line.startswith("    ")]
+    code = "\n".join(lines).replace("F.nii.gz", scan["flair"]).replace("T.nii.gz", scan["t1"])
+    monkeypatch.chdir(Path(scan["flair"]).parent)
+    exec("import pathlib\n" + code.replace("B.nii.gz", scan["brainmask"]), {})
+    assert (
+        len(lines) <= 5
+        and "Can you trust this mask? sub-01" in Path("sub-01.html").read_text()
+        and judged == ["sub-01"]
+    )

@@ -122,8 +122,7 @@ def case_maps(cases: Mapping[str, Mapping]):
                 _outline(axis, cut, limit / 3, "black", "solid", 0.6)
                 _outline(axis, cut, -limit / 3, "black", "dashed", 0.6)
         row[0].set_ylabel(label, fontsize=15)
-        for side, place, align in (("R", 0.03, "left"), ("L", 0.97, "right")):
-            row[0].text(place, 0.97, side, color="white", fontsize=12, ha=align, va="top", transform=row[0].transAxes)
+        _sides(row[0])
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(MAPS[name], fontsize=15)
     for column, name in enumerate(columns):
@@ -149,6 +148,12 @@ def _outline(axis, cut, level, colour, line="solid", width=1.0) -> None:
         axis.contour(cut, [level], colors=colour, linestyles=line, linewidths=width)
 
 
+def _sides(axis) -> None:
+    """R and L in the upper corners: the patient's right is on the left."""
+    for side, place, align in (("R", 0.03, "left"), ("L", 0.97, "right")):
+        axis.text(place, 0.97, side, color="white", fontsize=12, ha=align, va="top", transform=axis.transAxes)
+
+
 def _blue_orange():
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -172,9 +177,9 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
     Parameters
     ----------
     panels : mapping
-        Title -> `image` (array (x, y)) and, if wanted, `outline` (mask of that shape, orange),
-        `voxel` (edges along x and y in mm), `limits` (values that are black and white; 0 and the
-        largest value of the image by default).
+        Title -> `image` (array (x, y)) and, if wanted, `outline` (mask of that shape: the manual lesions, orange),
+        `predicted` (likewise: a segmentation, dashed in light blue), `voxel` (edges along x and y in mm), `limits`
+        (values that are black and white; 0 and the largest value of the image by default).
     columns : int
         Pictures in a row.
 
@@ -201,6 +206,9 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         axis.invert_xaxis()
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
+        if "predicted" in panel:
+            _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 1.4)
+        _sides(axis)
         axis.set(xticks=[], yticks=[], facecolor="black")
         axis.set_title(title, fontsize=16)
     return closed(figure)

@@ -38,3 +38,27 @@ def credits(table, cases) -> str:
         case, source = cohort.credit(row).split(": ", 1)
         sources.setdefault(source, []).append(case)
     return " · ".join(f"{', '.join(names)}: {source}" for source, names in sources.items())
+
+
+def tabulate(frame, first: str | None = None, precision: int = 2, formats: dict | None = None):
+    """A table for the page: no index, nothing where nothing is known.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        At most five columns, with words and units for names.
+    first : str, optional
+        Heading of the index, which becomes the first column.
+    precision : int
+        Decimals of numbers.
+    formats : dict of str to str, optional
+        Another format by column, as in "{:,.0f}".
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+    """
+    if first is not None:
+        frame = frame.rename_axis(first).reset_index()
+    styled = frame.style.format(formats, precision=precision, na_rep="").hide()
+    return styled.set_table_attributes('class="dataframe"')

@@ -5,13 +5,16 @@
     cases = stages.error_maps("runs/cpu")       the same with the error map's numbers
     case, maps = stages.load(run, name)         a prepared case and its maps
 
-Networks are those that the chapters trained in this folder (`train = True`), or else the reference run's: for a
+Networks are those that the chapters trained in this folder (`wmhqc.book.own`), or else the reference run's: for a
 case of its cohort those of the fold that tests it, for any other scan all of them together. So a chapter that is
-opened alone, as in Colab, finds what it reads, and called again after a stop a stage goes on where it was.
+opened alone, as in Colab, finds what it reads, and called again after a stop a stage goes on where it was. What is
+not given is as it was when the stage was made; what is given otherwise is made anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,176 +23,244 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, errormaps, preprocess, reference, regression, training
+from wmhqc import cohort, errormaps, preprocess, reference, regression, scores, training
 from wmhqc.assess import assess
-from wmhqc.files import load_maps, read_json, save_maps, write_json, write_table
+from wmhqc.experiment import merge
+from wmhqc.files import load_maps, read_json, save_maps, sha256, write_json, write_table
 
+DATA = {"size": None, "cases": None, "seed": 0, "ms17": True}
+PASSES = {"passes": 20, "seed": 0}
+#: Training cases that are made beside those that the reference networks judge.
+TRAINING_CASES = 20
 FACTS = ["case", "database", "site", "synthetic", "split", "network"]
 #: Columns that the error maps add to the row of a case.
 OF_ERROR_MAPS = ["vs_error", "vs_error_inside", "ssim"]
 
 
-def data(
-    run, size: int = 64, cases: int | None = None, seed: int = 0, jobs: int | None = None, ms17: bool = True
-) -> pd.DataFrame:
+def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     """The cohort of a run: synthetic cases and the real patients that can be had, checked and prepared.
 
     Parameters
     ----------
     run : path
         The folder of results that the chapters share.
-    size : int
-        Edge of the cube, in voxels.
-    cases : int, optional
-        So many synthetic cases, split anew, to train on. By default those that the first fold of the
-        reference run tests or validates: its networks have not seen them.
-    seed, jobs
-        Of the synthetic cohort; processes at once.
-    ms17 : bool
-        Fetch the MS17 patients if that is possible.
+    jobs : int, optional
+        Processes at once; by default one a processor.
+    **changes
+        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so many synthetic cases, split
+        anew, to train networks of one's own; by default those that the first fold of the reference run tests or
+        validates, and `TRAINING_CASES` of those that it learns from. `seed`: of the synthetic cohort. `ms17`:
+        fetch the MS17 patients if that is possible.
 
     Returns
     -------
     DataFrame
-        A cohort with facts (`wmhqc.cohort.add_facts`) and `split`: train, validation, test or real.
+        A cohort with facts (`wmhqc.cohort.add_facts`), `split`: train, validation, test or real, `made_from` and
+        `prepared_ml`, the lesion volume in the cube.
     """
     folder = Path(run) / "data"
-    if (folder / "cohort.csv").exists():
+    before = read_json(folder / "settings.json")
+    chosen = merge(before or DATA, changes)
+    chosen["size"] = chosen["size"] or reference.manifest()["settings"]["size"]
+    if chosen == before and (folder / "cohort.csv").exists():
         return cohort.read_csv(folder / "cohort.csv")
-    table, note = _cohort(folder, cases, seed, jobs or os.cpu_count() or 1, ms17)
+    if chosen["cases"] is None:
+        _refuse_other_than_the_reference(chosen)
+    table, note = _cohort(folder, chosen, jobs or os.cpu_count() or 1)
     print(note)
     table, problems = cohort.check(table, on_bad="leave out")
     write_table(problems, folder / "problems.csv")
-    table = cohort.add_facts(table)
-    prepare(table, folder, size, jobs)
+    table = cohort.add_facts(table).merge(prepare(table, folder, chosen["size"], jobs), on="case")
     cohort.write_csv(table, folder / "cohort.csv")
+    write_json(chosen, folder / "settings.json")
     return table
 
 
-def _cohort(folder, cases, seed, jobs, ms17):
-    from wmhqc.sources import download, synthetic
+def _refuse_other_than_the_reference(chosen) -> None:
+    size = reference.manifest()["settings"]["size"]
+    if chosen["size"] != size or chosen["seed"]:
+        raise ValueError(
+            f"the networks of the reference run read cubes of {size} voxels a side and know the cases of seed 0, not "
+            f"size {chosen['size']} and seed {chosen['seed']}. For others give the chapters `cases`, a number, and "
+            "train = True, from chapter 'The data' on"
+        )
 
-    part = pd.Series(reference.parts())
-    chosen = cases if cases is not None else part.index[(part != "train") & part.index.isin(synthetic.members()["case"])]
-    table = synthetic.make_cohort(folder / "cohort", chosen, seed, jobs, progress=False)
-    table["split"] = training.split(table, seed) if cases is not None else table["case"].map(part)
-    real, note = download.real_patients(ms17, progress=False)
+
+def _cohort(folder, chosen, jobs):
+    from wmhqc.sources import available, synthetic
+
+    names, part = chosen["cases"], pd.Series(reference.parts())
+    if names is None:
+        known = synthetic.members()["case"].map(part).set_axis(synthetic.members()["case"])
+        teaching = known.index[known == "train"][:TRAINING_CASES]
+        names = [case for case in known.index if known[case] in ("test", "validation") or case in teaching]
+    table = synthetic.make_cohort(folder / "cohort", names, chosen["seed"], jobs, progress=False)
+    own = chosen["cases"] is not None
+    table["split"] = training.split(table, chosen["seed"]) if own else table["case"].map(part)
+    real, note = available.real_patients(chosen["ms17"], progress=False)
     real = real[real["lesion"] != ""].assign(split="real")  # without a manual mask there is nothing to compare with
     return pd.concat([table, real], ignore_index=True), note
 
 
-def prepare(table: pd.DataFrame, folder, size: int, jobs: int | None = None) -> None:
-    """Prepare every case of a table in `folder`/prepared, several at once; what is there and fits is kept."""
+def prepare(table: pd.DataFrame, folder, size: int, jobs: int | None = None) -> pd.DataFrame:
+    """Prepare every case of a table in `folder`/prepared, several at once; what is there and fits is kept.
+
+    Returns
+    -------
+    DataFrame
+        `case`, `made_from`, `voxel_mm3` and `prepared_ml`, the lesion volume in the cube.
+    """
     from joblib import Parallel, delayed
 
-    jobs = jobs or os.cpu_count() or 1
     work = [
         delayed(_prepare)(row, str(Path(folder) / "prepared" / f"{row['case']}.npz"), size)
         for row in table.to_dict("records")
     ]
-    for _ in _progress(Parallel(n_jobs=jobs, return_as="generator")(work), "prepared cases", len(work)):
-        pass
+    done = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator")(work)
+    return pd.DataFrame(_progress(done, "prepared cases", len(work)))
 
 
 def _prepare(row, path, size):
-    preprocess.keep_prepared(row, path, size)
+    case = preprocess.keep_prepared(row, path, size)
+    volume = float((case.lesion > 0).sum() * case.voxel_mm3 / 1000)
+    return {"case": case.case, "made_from": case.made_from, "voxel_mm3": case.voxel_mm3, "prepared_ml": volume}
 
 
-def asked(run, size: int | None = None) -> pd.DataFrame:
+def asked(run) -> pd.DataFrame:
     """The cases of a run with the column `network`: which networks judge each without having seen it.
 
     A name of the folder's own networks where chapter "Training" trained them, else the fold of the reference run
     or "all".
     """
-    table = data(run) if size is None else data(run, size)
-    own = Path(run) / "training" / "networks.csv"
+    table, own = data(run), Path(run) / "training" / "networks.csv"
     if own.exists():
         return table.merge(pd.read_csv(own, dtype=str), on="case")
     fold = reference.unseen(table["case"]).astype(object)
-    return table.assign(network=[("all" if pd.isna(one) else str(one)) for one in fold])
+    table["network"] = ["all" if pd.isna(one) else str(one) for one in fold]
+    return table[table["split"] != "train"].reset_index(drop=True)
 
 
 def networks(run, name: str, kinds=("mc_unet",)) -> dict[str, list]:
     """Networks by the name in `asked`, as `wmhqc.assess.assess` takes them."""
     if name == "all" or name.isdigit():
         return reference.networks(None if name == "all" else int(name), kinds)
-    return {kind: [_own(run, name if kind == "mc_unet" else kind)] for kind in kinds}
+    return {kind: [_own(_place(run, name, kind))] for kind in kinds}
 
 
-def _own(run, name):
-    """A network that a chapter trained in this folder."""
-    from wmhqc import networks as build
+def _place(run, name, kind) -> Path:
+    """The folder in which a chapter trained a network: `kind` for all cases, or for an MC U-net the one of `name`."""
+    chapter = {"mc_unet": "training", "rec_unet": "error_maps"}.get(kind, "dice_regression")
+    return Path(run) / chapter / (name if kind == "mc_unet" else kind)
 
-    chapter = {"rec_unet": "error_maps"}.get(name, "dice_regression" if name.startswith("reg_net") else "training")
-    folder = Path(run) / chapter / name
-    size, slopes = (read_json(folder / "network.json", {}).get(key) for key in ("size", "slopes"))
-    if size is None:
-        raise FileNotFoundError(f"{folder} holds no trained network; run the chapter that trains it first, with train=True")
-    if name.startswith("reg_net"):
-        model = build.reg_net(size)
-    else:
-        model = (build.rec_unet if name == "rec_unet" else build.mc_unet)(size, slopes=slopes)
+
+def build(described: dict):
+    """An untrained network: `build` names its function in `wmhqc.networks`, the rest is what that takes."""
+    from wmhqc import networks as known
+
+    return getattr(known, described["build"])(**{name: value for name, value in described.items() if name != "build"})
+
+
+def _own(folder):
+    described = read_json(folder / "network.json")
+    if described is None or not (folder / training.WEIGHTS).exists():
+        raise FileNotFoundError(
+            f"{folder} holds no trained network; run the chapter '{folder.parent.name}' with train=True"
+        )
+    model = build(described)
     model.load_weights(folder / training.WEIGHTS)
     return model
 
 
-def describe(folder, size: int, slopes: str = "channel") -> None:
-    """Note beside a trained network how to build it again, for `networks`."""
-    write_json({"size": size, "slopes": slopes}, Path(folder) / "network.json")
+def _weights(run, name, kind) -> list[Path]:
+    if name == "all" or name.isdigit():
+        folds = reference.folds() if name == "all" else [name]
+        return [reference.folder() / f"fold_{fold}" / kind / training.WEIGHTS for fold in folds]
+    return [_place(run, name, kind) / training.WEIGHTS]
 
 
-def uncertainty(run, size: int = 64, passes: int = 20, seed: int = 0) -> pd.DataFrame:
-    """One row a case: scores of its Monte Carlo passes, and the truth. The maps lie in `run`/uncertainty/maps."""
+def uncertainty(run, **changes) -> pd.DataFrame:
+    """One row a case: scores of its Monte Carlo passes, and the truth. The maps lie in `run`/uncertainty/maps.
 
-    def one(case, nets, _):
-        maps, row = assess(case, nets, passes=passes, seed=seed, other_samples=False)
+    Parameters
+    ----------
+    run : path
+    **changes
+        What differs from `PASSES`: the number of `passes`, the `seed` of the dropout.
+    """
+    chosen = _chosen(run, changes)
+
+    def one(case, nets):
+        maps, row = assess(case, nets, **chosen, other_samples=False)
         return {"mean": maps["mean"]}, row
 
-    return _stage(run, "uncertainty", size, ("mc_unet",), one)
+    cases = _stage(run, "uncertainty", ("mc_unet",), chosen, one)
+    write_json(chosen, Path(run) / "uncertainty" / "settings.json")
+    return cases
 
 
-def error_maps(run, size: int = 64) -> pd.DataFrame:
-    """The rows of `uncertainty` with `vs_error`, `vs_error_inside` and `ssim`; reconstructions in `run`/error_maps/maps."""
-    from wmhqc import scores
+def _chosen(run, changes=()):
+    return merge(read_json(Path(run) / "uncertainty" / "settings.json", PASSES), dict(changes))
 
-    before = uncertainty(run, size)
 
-    def one(case, nets, run):
+def error_maps(run) -> pd.DataFrame:
+    """The rows of `uncertainty` with `OF_ERROR_MAPS`. The reconstructions lie in `run`/error_maps/maps."""
+    before = uncertainty(run)
+
+    def one(case, nets):
         flair, mask = case.volume[..., 1] / 255, mean(run, case.case) >= 0.5
         rebuilt = np.mean([errormaps.reconstruct(net, flair, mask) for net in nets["rec_unet"]], axis=0)
         error = flair - rebuilt
+        vs, inside = (scores.voxel_sum(part, case.voxel_mm3) for part in (error, error[mask]))
         row = {
             "case": case.case,
-            "vs_error": scores.voxel_sum(error, case.voxel_mm3),
-            "vs_error_inside": scores.voxel_sum(error[mask], case.voxel_mm3),
+            "vs_error": vs,
+            "vs_error_inside": inside,
             "ssim": errormaps.similarity(flair, rebuilt),
         }
         return {"reconstruction": rebuilt}, row
 
-    found = _stage(run, "error_maps", size, ("rec_unet",), one)
-    return before.merge(found[["case", *OF_ERROR_MAPS]], on="case")
+    found = _stage(run, "error_maps", ("mc_unet", "rec_unet"), _chosen(run), one)
+    cases = before.merge(found[["case", *OF_ERROR_MAPS]], on="case")
+    write_table(cases, Path(run) / "error_maps" / "cases.csv")
+    return cases
 
 
-def _stage(run, chapter, size, kinds, one: Callable) -> pd.DataFrame:
-    """Each case through `one(prepared, networks, run) -> (maps, row)`, unless its result is there."""
-    folder = Path(run) / chapter
-    if (folder / "cases.csv").exists():
-        return pd.read_csv(folder / "cases.csv")
-    table, rows = asked(run, size), []
-    table = table[table["split"].ne("train") | ~table["network"].str.isdigit()]
+def _stage(run, chapter, kinds, chosen, one: Callable) -> pd.DataFrame:
+    """Each case through `one(prepared, networks) -> (maps, row)`, unless its result is there, made from the same."""
+    folder, table = Path(run) / chapter, asked(run)
+    places = {case: folder / "maps" / f"{case}.npz" for case in table["case"]}
     for name, part in table.groupby("network", sort=False):
-        nets = networks(run, name, kinds)
-        for case in _progress(part["case"], f"{chapter}, networks {name}", len(part)):
-            place = folder / "maps" / f"{case}.npz"
-            row = read_json(place.with_suffix(".json"))
-            if row is None or not place.exists():
-                maps, row = one(preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz"), nets, run)
-                save_maps(place, **maps)
-                write_json(row, place.with_suffix(".json"))
-            rows.append(row)
-    cases = table[FACTS].merge(pd.DataFrame(rows), on="case").assign(fold=0)
+        weights = [sha256(path) for kind in kinds for path in _weights(run, name, kind) if path.exists()]
+        keys = {row.case: _key(chosen, weights, row.made_from) for row in part.itertuples()}
+        missing = [case for case, key in keys.items() if _found(places[case]).get("key") != key]
+        nets = networks(run, name, kinds) if missing else {}
+        for case in _progress(missing, f"{chapter}, networks {name}", len(missing)):
+            maps, row = one(preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz"), nets)
+            save_maps(places[case], **maps)
+            write_json({"key": keys[case], "row": row}, places[case].with_suffix(".json"))
+    rows = pd.DataFrame([_found(place)["row"] for place in places.values()])
+    cases = table[FACTS].merge(rows, on="case").assign(fold=0)
     write_table(cases, folder / "cases.csv")
     return cases
+
+
+def _key(*made_of) -> str:
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+
+def _found(place) -> dict:
+    return read_json(place.with_suffix(".json"), {}) if place.exists() else {}
+
+
+def judged(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Validation cases, test cases and real patients among the rows of a chapter or of `reference.cases()`.
+
+    Validation and test cases are the synthetic ones where there are any; a real patient counts once, as the networks
+    see him that test him.
+    """
+    real = ~cases["synthetic"].astype(bool)
+    validation, test = (cases[~real & (cases["split"] == part)] for part in ("validation", "test"))
+    return validation, test, cases[real & cases["split"].isin(["test", "real"])]
 
 
 def mean(run, case: str) -> np.ndarray:
@@ -212,7 +283,7 @@ def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     return prepared, maps
 
 
-def _progress(items, what, total=None):
+def _progress(items, what, total):
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5)
+    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5) if total else items

@@ -24,8 +24,8 @@ def run(arguments) -> int:
     arguments.program = " ".join(arguments.program.split())  # as it comes back from a table
     rows = find_rows(arguments)
     out = output.open_folder(arguments.out, arguments.source)
-    kept = ("resample", "extract_brain", "calibration", "passes", "risk", "level")
-    settings = {name: getattr(arguments, name) for name in kept} | {"tau": arguments.failed_below}
+    kept = ("resample", "extract_brain", "label", "calibration", "passes", "tau", "risk", "level")
+    settings = {name: getattr(arguments, name) for name in kept}
     _say_what_can_be_guaranteed(settings, out, bool(arguments.segmentation), arguments.program)
     _refuse_own_results(rows, out)
     rests_on = records.foundation(settings["calibration"])
@@ -82,10 +82,9 @@ def find_rows(arguments) -> list[dict]:
         row |= {name: os.path.abspath(row[name]) if row.get(name) else "" for name in inputs.INPUTS}
         patient = re.match("sub-([A-Za-z0-9]+)", row["case"])
         row["patient"] = row.get("patient") or (patient and patient[1]) or row["case"]
-        row |= {
-            "program": arguments.program,
-            "source": os.path.abspath(arguments.source or "") if arguments.source else "",
-        }
+        row |= {"program": arguments.program, "source": os.path.abspath(arguments.source) if arguments.source else ""}
+        if arguments.label:
+            row |= {"lesion_rule": arguments.label, "segmentation_rule": arguments.label}
     return rows
 
 
@@ -174,19 +173,11 @@ def _judged(row: dict, settings: dict, out: Path) -> dict:
     if settings["extract_brain"] and "brainmask" not in images:
         images["brainmask"] = brainmask.extract(images["t1"], out)
         notes.append("The brain mask was made with deepbet.")
-    known = _calibration(settings["calibration"])
-    cases = calibration.exclude_patient(known, row)
-    if len(cases) < len(known):
-        left_out = len(known) - len(cases)
-        notes.append(f"Not asked, as of the same scan or patient: {left_out} of the calibration cases.")
     rule = {name: settings[name] for name in ("passes", "tau", "risk", "level")}
-    judgement = judge.judge(row, _networks(), cases, images, **rule)
-    record = judgement.record
-    record |= {"calibration": calibration.describe(settings["calibration"]), "notes": notes, **records.provenance(row)}
-    record |= {"report": f"{row['case']}.html", "settings": settings, "key": row["key"]}
-    record["files"] = records.map_names(judgement)
+    judgement = judge.judge(row, _networks(), _calibration(settings["calibration"]), images, notes, **rule)
+    judgement.record["settings"] = settings
     records.write(judgement, out, report.case(judgement))
-    return record
+    return judgement.record
 
 
 def _note_failure(row: dict, problem: str, out: Path) -> str:
@@ -204,12 +195,12 @@ def _problem(error: Exception, out: Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-@functools.lru_cache
+@functools.cache
 def _calibration(path: str | None):
     return calibration.read_calibration(path) if path else calibration.reference_cases()
 
 
-@functools.lru_cache
+@functools.cache
 def _networks() -> dict:
     import logging
 

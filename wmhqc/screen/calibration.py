@@ -36,12 +36,17 @@ def reference_cases() -> pd.DataFrame:
     """The validation cases of the reference run, each once, with their features.
 
     Of a case that several folds validated, the first fold's row counts: rows of one case are not
-    independent. No test case is among the rows of its fold.
+    independent. No test case is among the rows of its fold. `attrs["origin"]` says where the cases are from.
     """
     rows = thresholds.one_row_a_case(reference.cases("validation").sort_values("fold", kind="stable"))
     features = reference.table("prepared")
     new = [name for name in features if name in FEATURES and name not in rows]
-    return rows.merge(features[["case", *new]], on="case", how="left")
+    table = rows.merge(features[["case", *new]], on="case", how="left")
+    table.attrs["origin"] = (
+        "The calibration cases are the validation cases of all folds of the reference run, synthetic scans, each "
+        "judged by its own fold's networks; those used here are the networks of one fold."
+    )
+    return table
 
 
 def read_calibration(path) -> pd.DataFrame:
@@ -78,8 +83,10 @@ def read_calibration(path) -> pd.DataFrame:
     refuse(
         table["reference"] != ours, "was judged by other reference networks than these; judge the labelled scans anew"
     )
-    table = table[~table["patient"].duplicated() | table["patient"].isna()]
-    return table.reset_index(drop=True)
+    table = table[~table["patient"].duplicated() | table["patient"].isna()].reset_index(drop=True)
+    file = Path(path).absolute()
+    table.attrs["origin"] = f"The calibration cases are the labelled scans of {file.parent.name}/{file.name}."
+    return table
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -150,17 +157,6 @@ def _made_by(calibration: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Own or given, and the name of the program."""
     judged = calibration.get("judged", pd.Series("own", calibration.index))
     return judged, calibration.get("program", pd.Series("", calibration.index)).fillna("")
-
-
-def describe(path=None) -> str:
-    """Where the calibration cases are from, as a sentence."""
-    if path:
-        path = Path(path).absolute()
-        return f"The calibration cases are the labelled scans of {path.parent.name}/{path.name}."
-    return (
-        "The calibration cases are the validation cases of all folds of the reference run, synthetic scans, each "
-        "judged by its own fold's networks; those used here are the networks of one fold."
-    )
 
 
 def ranges(calibration: pd.DataFrame, names) -> dict:

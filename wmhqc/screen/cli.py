@@ -13,6 +13,7 @@ a scan is judged.
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from pathlib import Path
@@ -45,63 +46,45 @@ def _terminated(number, frame):
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = argparse.ArgumentParser(
-        prog="wmhqc", description="Quality control of segmentations of white matter hyperintensities."
-    )
+    what = "Quality control of segmentations of white matter hyperintensities."
+    parser = argparse.ArgumentParser(prog="wmhqc", description=what)
     parser.add_argument("--version", action="version", version=f"wmhqc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    qc = commands.add_parser(
-        "qc",
-        help="judge one scan, a folder of scans or a BIDS data set",
-        description="Segment each scan, predict the Dice of the segmentation, and say accept or review.",
-    )
-    qc.add_argument(
-        "source",
-        nargs="?",
-        metavar="FOLDER",
-        help="scans named sub-x_FLAIR.nii.gz and sub-x_T1w.nii.gz, or a BIDS data set",
-    )
-    one = qc.add_argument_group("one scan (all on the grid of the FLAIR)")
-    one.add_argument("--flair", help="FLAIR (.nii or .nii.gz)")
-    one.add_argument("--t1", help="T1-weighted scan (with FOLDER: a path as for masks)")
-    one.add_argument("--case", help="name of the case; else from the name of the FLAIR")
-    masks = qc.add_argument_group(
-        "masks: files, or with FOLDER paths that hold {case}, {folder} (of the FLAIR) or {path} (the same, from FOLDER)"
-    )
-    masks.add_argument("--brainmask", help="brain > 0; needed if the images show the skull")
-    masks.add_argument("--lesion", help="manual mask, to see the true Dice beside the predicted one")
-    masks.add_argument("--segmentation", help="judge this mask instead of our own segmentation")
-    masks.add_argument(
-        "--program", default="", help="what drew the segmentation; a guarantee holds for one program's masks only"
-    )
+    what = "judge one scan, a folder of scans or a BIDS data set"
+    qc = commands.add_parser("qc", help=what, description=f"{what}: segment, predict the Dice, say accept or review")
+    named = "scans named sub-x_FLAIR.nii.gz and sub-x_T1w.nii.gz, or a BIDS data set"
+    qc.add_argument("source", nargs="?", metavar="FOLDER", help=named)
     qc.add_argument("--out", required=True, metavar="DIR", help="folder for all that is written")
     qc.add_argument(
         "--resample", action="store_true", help="put images onto the grid of the FLAIR, trusting the headers"
     )
-    qc.add_argument(
-        "--extract-brain", action="store_true", help="make missing brain masks with deepbet (must be installed)"
-    )
-    rule = qc.add_argument_group("the guarantee")
-    rule.add_argument(
-        "--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, in place of the reference cases"
-    )
-    rule.add_argument(
-        "--failed-below", type=_share, default=0.5, metavar="DICE", help="a lower lesion Dice is a failure (0.5)"
-    )
-    rule.add_argument("--risk", type=_share, default=0.1, help="highest share of failures among the accepted (0.1)")
-    rule.add_argument(
-        "--confidence-level", dest="level", type=_share, default=0.9, help="of guarantee and interval (0.9)"
-    )
-    work = qc.add_argument_group("work")
-    work.add_argument("--passes", type=_count, default=20, help="Monte Carlo passes (20)")
-    work.add_argument("--jobs", type=_count, default=1, help="processes at once (1), about 1.5 GB each")
-    work.add_argument(
-        "--cases", nargs="+", metavar="CASE", help="only these cases of FOLDER; the group report is left out"
-    )
-    work.add_argument(
-        "--skip-bad", action="store_true", help="list scans that cannot be judged in the table, and judge the others"
-    )
+    qc.add_argument("--extract-brain", action="store_true", help="make missing brain masks (deepbet must be installed)")
+
+    add = qc.add_argument_group("one scan (all on the grid of the FLAIR)").add_argument
+    add("--flair", help="FLAIR (.nii or .nii.gz)")
+    add("--t1", help="T1-weighted scan (with FOLDER: a path as for masks)")
+    add("--case", help="name of the case; else from the name of the FLAIR")
+
+    words = "files, or with FOLDER paths that hold {case}, {folder} (of the FLAIR) or {path} (the same, from FOLDER)"
+    add = qc.add_argument_group(f"masks: {words}").add_argument
+    add("--brainmask", help="brain > 0; needed if the images show the skull")
+    add("--lesion", help="manual mask, to see the true Dice beside the predicted one")
+    add("--segmentation", help="judge this mask instead of our own segmentation")
+    add("--program", default="", help="what drew the segmentation; a guarantee holds for one program's masks only")
+    add("--label", type=_labels, metavar="N[,N]", help="of masks with several labels, those that are lesions")
+
+    add = qc.add_argument_group("the guarantee").add_argument
+    add("--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, not the reference cases")
+    add("--failed-below", dest="tau", type=_share, default=0.5, metavar="DICE", help="a lower Dice is a failure (0.5)")
+    add("--risk", type=_share, default=0.1, help="highest share of failures among the accepted (0.1)")
+    add("--confidence-level", dest="level", type=_share, default=0.9, help="of guarantee and interval (0.9)")
+
+    add = qc.add_argument_group("work").add_argument
+    add("--passes", type=_count, default=20, help="Monte Carlo passes (20)")
+    add("--jobs", type=_count, default=1, help="processes at once (1), about 1.5 GB each")
+    add("--cases", nargs="+", metavar="CASE", help="only these cases of FOLDER; the group report is left out")
+    add("--skip-bad", action="store_true", help="list scans that cannot be judged in the table, judge the others")
     qc.set_defaults(run=_qc)
 
     group = commands.add_parser("group", help="make group.tsv and group.html from what qc wrote")
@@ -127,6 +110,12 @@ def _share(text: str) -> float:
     if not 0.001 <= value <= 0.999:
         raise argparse.ArgumentTypeError(f"must lie between 0.001 and 0.999, got {text}")
     return value
+
+
+def _labels(text: str) -> str:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between them, got {text}")
+    return f"label {text}"
 
 
 def _count(text: str) -> int:

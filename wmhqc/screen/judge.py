@@ -1,13 +1,18 @@
 """Judge one scan: segment it, score the segmentation, predict its Dice, say whether to trust it.
 
-row = {"case": "sub-01", "flair": "F.nii.gz", "t1": "T.nii.gz"}
-judgement = judge(row, load_networks(), reference_cases())
-judgement.record["verdict"], judgement.record["reasons"]
+    from wmhqc.screen import judge, report
+
+    found = judge.judge({"case": "sub-01", "flair": "F.nii.gz", "t1": "T.nii.gz", "brainmask": "B.nii.gz"})
+    print(found.record["verdict"], found.record["reasons"], found.record["predicted_dice"])
+    pathlib.Path("sub-01.html").write_text(report.case(found))
+
+The reference networks judge it, and the reference run's validation cases say how far they err, unless others are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -18,10 +23,9 @@ from wmhqc import preprocess
 from wmhqc.assess import assess
 from wmhqc.checks import contrast, find_brain
 from wmhqc.features import scan_features
-from wmhqc.screen import calibration as known
 from wmhqc.screen import inputs
-from wmhqc.screen.labels import SCORE
-from wmhqc.screen.records import to_json
+from wmhqc.screen.calibration import exclude_patient, ranges, reference_cases
+from wmhqc.screen.records import map_names, provenance, to_json
 from wmhqc.screen.verdict import decide
 
 
@@ -46,6 +50,7 @@ class Judgement:
     images: dict
 
 
+@functools.cache
 def load_networks() -> dict:
     """The reference networks of all folds together, as `wmhqc.assess.assess` takes them."""
     from wmhqc import reference
@@ -55,9 +60,10 @@ def load_networks() -> dict:
 
 def judge(
     row: Mapping,
-    networks: Mapping,
-    calibration: pd.DataFrame,
+    networks: Mapping | None = None,
+    calibration: pd.DataFrame | None = None,
     images: Mapping | None = None,
+    notes: Sequence[str] = (),
     passes: int = 20,
     seed: int = 0,
     **rule,
@@ -69,11 +75,12 @@ def judge(
     row : Mapping
         As in `wmhqc.screen.inputs.read`; `program`, if known, names what drew the given segmentation.
     networks : mapping
-        From `load_networks`.
+        From `load_networks`, whose they are if none are given.
     calibration : DataFrame
-        From `wmhqc.screen.calibration`: `reference_cases` or `read_calibration`.
-    images : mapping, optional
-        What `read` returned for this row, if it was called before.
+        From `wmhqc.screen.calibration`: `reference_cases` (if none is given) or `read_calibration`. Other scans of the
+        patient, and the scan itself, are left out.
+    images, notes : mapping, sequence of str
+        What `read` returned and noted for this row, if it was called before.
     passes : int
         Monte Carlo passes.
     **rule
@@ -83,10 +90,17 @@ def judge(
     -------
     Judgement
         Its `record`: case; patient; judged (own or given) and program; what `decide` returns; scores; truth (empty
-        without a manual mask); features; ranges (what the middle 98 % of the calibration cases have). Dice and
-        threshold are measured on the networks' grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
+        without a manual mask); features; ranges (what the middle 98 % of the calibration cases have); notes; what it
+        rests on (`wmhqc.screen.records.provenance`). Dice and threshold are measured on the networks' grid;
+        `dice_on_scan` and `*_on_scan_ml` on the scan's.
     """
-    images = dict(inputs.read(row) if images is None else images)
+    networks = load_networks() if networks is None else networks
+    known = reference_cases() if calibration is None else calibration
+    calibration, notes = exclude_patient(known, row), [*notes]
+    images = dict(inputs.read(row, notes=notes) if images is None else images)
+    if len(calibration) < len(known):
+        left_out = len(known) - len(calibration)
+        notes.append(f"Not asked, as of the same scan or patient: {left_out} of the calibration cases.")
     given, program = "segmentation" in images, row.get("program") or ""
     size = networks["mc_unet"][0].input_shape[1]
     scan = (row["case"], images["t1"], images["flair"])
@@ -114,9 +128,12 @@ def judge(
         "truth": truth,
         "scores": scores,
         "features": features,
-        "ranges": known.ranges(calibration, [*scores, *features]),
+        "ranges": ranges(calibration, [*scores, *features]),
+        "calibration": known.attrs.get("origin", ""),
+        "notes": notes,
+        **provenance(row),
     }
-    return Judgement(to_json(record), prepared, images)
+    return Judgement(to_json(record | {"files": map_names(record, images)}), prepared, images)
 
 
 def _on_scan(images: Mapping) -> tuple[dict, dict]:

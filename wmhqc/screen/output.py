@@ -1,14 +1,16 @@
 """The folder of results: a BIDS derivative, and nothing is written outside it.
 
-dataset_description.json
-group.tsv, group.html                          one line a scan, and the same to look at
-sub-x.html                                     the report of a scan
-sub-x/anat/sub-x_label-WMH_probseg.nii.gz      mean probability
-sub-x/anat/sub-x_label-WMH_mask.nii.gz         our segmentation
-sub-x/anat/sub-x_desc-uncertainty_map.nii.gz   entropy in bit
-sub-x/anat/sub-x_desc-error_map.nii.gz         FLAIR minus its reconstruction
-sub-x/anat/sub-x_qc.json                       verdict, scores, provenance
-sub-x/anat/sub-x_notjudged.json                why the last call could not judge the scan
+    dataset_description.json
+    group.tsv, group.html                          one line a scan, and the same to look at
+    sub-x.html                                     the report of a scan
+    sub-x/anat/sub-x_label-WMH_probseg.nii.gz      mean probability
+    sub-x/anat/sub-x_label-WMH_mask.nii.gz         our segmentation
+    sub-x/anat/sub-x_desc-uncertainty_map.nii.gz   entropy in bit
+    sub-x/anat/sub-x_desc-error_map.nii.gz         FLAIR minus its reconstruction
+    sub-x/anat/sub-x_qc.json                       verdict, scores, provenance
+    sub-x/anat/sub-x_notjudged.json                why the last call could not judge the scan
+
+What is written first has a hidden name, and is put in its place when it is whole.
 """
 
 from __future__ import annotations

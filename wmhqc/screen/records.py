@@ -122,12 +122,12 @@ def write(judgement, out: Path, report: str) -> None:
     forget_failure(case, out)
 
 
-def map_names(judgement) -> dict[str, str]:
+def map_names(record: Mapping, images: Mapping) -> dict[str, str]:
     """The maps that are written of a case, seen from the folder of results: ours, and a brain mask that we made."""
     maps = dict(output.MAPS)
-    if "brainmask" not in judgement.record["inputs"] and "brainmask" in judgement.images:
+    if "brainmask" in images and "brainmask" not in record["inputs"]:
         maps["brainmask"] = output.BRAIN
-    return {name: f"{stem(judgement.record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
+    return {name: f"{stem(record['case'])}_{ending}.nii.gz" for name, ending in maps.items()}
 
 
 def write_failure(row: Mapping, problem: str, out: Path) -> None:
@@ -180,6 +180,8 @@ def provenance(row: Mapping) -> dict:
         "software": {"python": platform.python_version()} | {name: installed(name) for name in packages},
         "reference": sha256(reference.folder() / "manifest.json"),
         "created": now(),
+        "report": f"{row['case']}.html",
+        "key": row.get("key", ""),
     }
 
 

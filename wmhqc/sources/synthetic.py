@@ -96,32 +96,41 @@ class Case(NamedTuple):
 # ---------------------------------------------------------------- who is in the cohort
 
 
-def members(cases: int = 105) -> pd.DataFrame:
-    """The first `cases` cases of the cohort, in an order in which every prefix is fair.
+def members(cases=105) -> pd.DataFrame:
+    """The cases of the cohort, in an order in which every prefix is fair.
 
     The first seven are one of each site; after that each site comes in proportion to
     its size. So a smaller cohort is always part of a larger one.
 
     Parameters
     ----------
-    cases : int
-        1 to 105.
+    cases : int or sequence of str
+        The first so many, 1 to 105; or the names of cases.
 
     Returns
     -------
     pandas.DataFrame
         Columns case, database, site, patient (str).
     """
-    total = sum(s.cases for s in COMPOSITION.values())
-    if isinstance(cases, bool) or not isinstance(cases, (int, np.integer)) or not 1 <= cases <= total:
-        raise ValueError(f"cases must be a whole number from 1 to {total}, got {cases!r}")
     rows = [
         ((j + 0.5) / s.cases if j else -s.cases, f"sub-syn{s.label}{j + 1:02d}", s.database, name, f"{j + 1:02d}")
         for name, s in COMPOSITION.items()
         for j in range(s.cases)
     ]
     rows.sort(key=lambda row: row[0])
-    return pd.DataFrame([row[1:] for row in rows[:cases]], columns=["case", "database", "site", "patient"])
+    table = pd.DataFrame([row[1:] for row in rows], columns=["case", "database", "site", "patient"])
+    if isinstance(cases, (int, np.integer)) and not isinstance(cases, bool):
+        if not 1 <= cases <= len(table):
+            raise ValueError(f"cases must be a whole number from 1 to {len(table)}, or names of cases, got {cases!r}")
+        return table.head(cases)
+    names = list(cases) if np.ndim(cases) == 1 else []
+    unknown = sorted(set(map(str, names)) - set(table["case"]))
+    if unknown or not names:
+        raise ValueError(
+            f"cases must be a whole number from 1 to {len(table)}, or names as in members()['case'], got "
+            f"{', '.join(unknown[:3]) or repr(cases)}"
+        )
+    return table[table["case"].isin(names)].reset_index(drop=True)
 
 
 def draw_load(case: str, site: str, seed: int = 0) -> float:
@@ -368,7 +377,7 @@ def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dic
 
 def make_cohort(
     folder: str | os.PathLike,
-    cases: int = 105,
+    cases=105,
     seed: int = 0,
     jobs: int = 1,
     progress: bool = True,
@@ -385,8 +394,8 @@ def make_cohort(
     ----------
     folder : path
         Made if it does not exist.
-    cases : int
-        1 to 105; fewer than 105 take a proportional part of each site, see `members`.
+    cases : int or sequence of str
+        1 to 105; fewer than 105 take a proportional part of each site, see `members`. Or the names of cases.
     seed : int
         Seed of the cohort, >= 0.
     jobs : int
