@@ -9,6 +9,7 @@ processes share each gets its part (PSS). It should not depend on the number of 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -39,10 +40,8 @@ class Peak:
         while not self._over.wait(0.2):
             total = 0
             for process in [here, *here.children(recursive=True)]:
-                try:
+                with contextlib.suppress(psutil.Error):  # it ended meanwhile
                     total += process.memory_full_info().pss
-                except psutil.Error:  # it ended meanwhile
-                    pass
             self.megabytes = max(self.megabytes, total / 1e6)
 
 

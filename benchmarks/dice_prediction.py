@@ -53,7 +53,7 @@ def main(*tables: str) -> None:
         usable = {key: scores for key, scores in calibrated.CANDIDATES.items() if key in ranked.index}
         usable = {key: scores for key, scores in usable.items() if rows.get(scores[0], pd.Series()).notna().any()}
         found = {key: errors(asked(validation, rows, scores), "predicted") for key, scores in usable.items()}
-        found["predicted_dice_bounded as it is"] = errors(rows, "predicted_dice_bounded")
+        found["predicted_dice_mask as it is"] = errors(rows, "predicted_dice_mask")
         print(ranked.join(pd.DataFrame.from_dict(found, orient="index"), how="right").round(3).to_string())
 
         rows = asked(validation, rows)

@@ -57,7 +57,9 @@ def compare(cases: int = 3, seeds: int = 3, passes: int = 20) -> pd.DataFrame:
 def by_way(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over cases and seeds, and the spread (standard deviation) between seeds of one case."""
     groups = table.groupby(["way", "case"], sort=False)[list(COLUMNS)]
-    return pd.concat({"mean": groups.mean().groupby("way").mean(), "between seeds": groups.std().groupby("way").mean()}, axis=1)
+    return pd.concat(
+        {"mean": groups.mean().groupby("way").mean(), "between seeds": groups.std().groupby("way").mean()}, axis=1
+    )
 
 
 if __name__ == "__main__":

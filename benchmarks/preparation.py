@@ -122,12 +122,16 @@ def affines(case) -> dict:
 
 def augmentations(case, file: Path) -> dict:
     """What an example of a training step takes; several seeds, as the work is random."""
+
     def of(change):
         return lambda: [change(case.volume, case.lesion, np.random.default_rng(seed)) for seed in range(8)]
 
     one = {name: lambda a=a: a(case.volume, 1.0, np.random.default_rng(0)) for name, a in augment.ARTEFACTS.items()}
-    return {"load prepared case": lambda: preprocess.load(file), "train_augment, 8 examples": of(augment.train_augment),
-            "paper_augment, 8 examples": of(augment.paper_augment)} | one
+    return {
+        "load prepared case": lambda: preprocess.load(file),
+        "train_augment, 8 examples": of(augment.train_augment),
+        "paper_augment, 8 examples": of(augment.paper_augment),
+    } | one
 
 
 def synthetic_scan(folder: Path) -> list[str]:
@@ -154,10 +158,16 @@ def table(sizes, repeats: int, scan=None) -> pd.DataFrame:
         for size in sizes:
             case = preprocess.prepare_row({"case": "sub-benchmark"} | dict(zip(FILES, paths)), size)
             preprocess.save(case, Path(folder) / "case.npz")
-            steps = {"load, crop, resample, scale": preparation(paths, size), "affine of T1, FLAIR, mask": affines(case),
-                     "artefact of T1, FLAIR at severity 1": augmentations(case, Path(folder) / "case.npz")}
-            rows += [{"size": size, "step": step, "way": way, "seconds": fastest(work, repeats)}
-                     for step, ways in steps.items() for way, work in installed(ways).items()]
+            steps = {
+                "load, crop, resample, scale": preparation(paths, size),
+                "affine of T1, FLAIR, mask": affines(case),
+                "artefact of T1, FLAIR at severity 1": augmentations(case, Path(folder) / "case.npz"),
+            }
+            rows += [
+                {"size": size, "step": step, "way": way, "seconds": fastest(work, repeats)}
+                for step, ways in steps.items()
+                for way, work in installed(ways).items()
+            ]
     return pd.DataFrame(rows)
 
 

@@ -11,6 +11,7 @@ meanwhile.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,8 +19,8 @@ import platform
 import time
 from pathlib import Path
 
-import numpy as np
 import no_loss
+import numpy as np
 import pandas as pd
 import preparation
 from side_by_side import measure
@@ -63,16 +64,21 @@ def machine() -> dict:
 
     versions = {}
     for name in ("tensorflow", "keras", "numpy", "scipy", "torch", "SimpleITK"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    names = (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    names = (
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
     return {
         "processor": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "peak_gmac_per_s": [round(peak(), 1) for _ in range(3)],
-        "gmac": {str(size): round(sum(networks.multiplications(networks.mc_unet(size, fused=False)).values()) / 1e9, 2) for size in (32, 64, 96, 128)},
+        "gmac": {
+            str(size): round(sum(networks.multiplications(networks.mc_unet(size, fused=False)).values()) / 1e9, 2)
+            for size in (32, 64, 96, 128)
+        },
         "versions": versions,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),

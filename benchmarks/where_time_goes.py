@@ -1,6 +1,6 @@
 """What one Monte Carlo pass of the engine spends its time on, by TensorFlow's profiler.
 
-    python benchmarks/where_time_goes.py [--size 128] [--passes 5]
+python benchmarks/where_time_goes.py [--size 128] [--passes 5]
 """
 
 from __future__ import annotations
@@ -14,12 +14,47 @@ import pandas as pd
 
 #: What the name of an operation begins with -> the kind of its work; the first that fits.
 KINDS = {
-    ("_MklNativeConv", "_MklNativeFusedConv", "Conv3D", "_MklNativeFusedMatMul", "_MklMatMul", "MatMul", "_FusedMatMul", "_MklFused"): "convolution",
+    (
+        "_MklNativeConv",
+        "_MklNativeFusedConv",
+        "Conv3D",
+        "_MklNativeFusedMatMul",
+        "_MklMatMul",
+        "MatMul",
+        "_FusedMatMul",
+        "_MklFused",
+    ): "convolution",
     ("StatelessRandom", "GreaterEqual", "SelectV2"): "dropout: random numbers and masks",
-    ("_MklTranspose", "Transpose", "Concat", "Tile", "Split", "Pad", "Reshape", "StridedSlice", "TemporaryVariable", "Assign"): "moving and repeating values",
+    (
+        "_MklTranspose",
+        "Transpose",
+        "Concat",
+        "Tile",
+        "Split",
+        "Pad",
+        "Reshape",
+        "StridedSlice",
+        "TemporaryVariable",
+        "Assign",
+    ): "moving and repeating values",
     ("_MklSoftmax", "Softmax"): "softmax",
-    ("Mean", "SquaredDifference", "Mul", "Add", "Sub", "Relu", "Sqrt", "RealDiv", "_UnaryOps", "_Mkl", "Neg", "BiasAdd", "Square", "Sum"): "normalisation, activation, sums",
-}  # fmt: skip
+    (
+        "Mean",
+        "SquaredDifference",
+        "Mul",
+        "Add",
+        "Sub",
+        "Relu",
+        "Sqrt",
+        "RealDiv",
+        "_UnaryOps",
+        "_Mkl",
+        "Neg",
+        "BiasAdd",
+        "Square",
+        "Sum",
+    ): "normalisation, activation, sums",
+}
 
 
 def profile(size: int = 128, passes: int = 5) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 import tiny
-from wmhqc import reference
+from wmhqc.release import release
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())

@@ -136,8 +136,11 @@ def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
     test, validation = drawn(60, 1), drawn(90, 2)
     widget = view.threshold(test, ["q", "vs"], validation=validation, confidence=SIGNS)
     truth, trust = validation["lesion_dice"], SIGNS[score] * validation[score]
-    rules = {"keep": thresholds.for_coverage(truth, trust, tau, 0.8), "catch": thresholds.for_sensitivity(truth, trust, tau, 0.9),
-             "promise": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
+    rules = {
+        "keep": thresholds.for_coverage(truth, trust, tau, 0.8),
+        "catch": thresholds.for_sensitivity(truth, trust, tau, 0.9),
+        "promise": thresholds.guaranteed_risk(truth, trust, tau, 0.1),
+    }
     for kind, choice in rules.items():
         value, message = chosen(widget, score, kind, tau)
         assert message == choice.message
@@ -169,7 +172,9 @@ def test_curves_are_those_of_the_failure_module():
     expected = {"q": test["q"], "vs": -test["vs"]}
     for found in cases["scores"]:
         trust = expected[found["name"]]
-        assert found["risk"] == pytest.approx(failure.risk_coverage(test["lesion_dice"], trust)["risk"].tolist(), abs=1e-6)
+        assert found["risk"] == pytest.approx(
+            failure.risk_coverage(test["lesion_dice"], trust)["risk"].tolist(), abs=1e-6
+        )
         assert found["aurc"] == pytest.approx(failure.aurc(test["lesion_dice"], trust))
     curves = {name: curve["aurc"] for name, curve in cases["curves"].items()}
     assert curves["random"] == pytest.approx(1 - test["lesion_dice"].mean())
@@ -278,8 +283,15 @@ def maps_of(seed, shape=(12, 14, 10)):
     lesion = np.zeros(shape, bool)
     lesion[4:7, 5:8, 3 + seed] = True
     prediction = np.where(brain, rng.random(shape), 0)
-    return {"t1": 0 * prediction, "flair": np.where(brain, 50 + 100 * rng.random(shape), 0), "lesion": lesion,
-            "prediction": prediction, "uncertainty": prediction, "error": rng.normal(0, 0.1, shape), "spacing": (2, 2, 3)}  # fmt: skip
+    return {
+        "t1": 0 * prediction,
+        "flair": np.where(brain, 50 + 100 * rng.random(shape), 0),
+        "lesion": lesion,
+        "prediction": prediction,
+        "uncertainty": prediction,
+        "error": rng.normal(0, 0.1, shape),
+        "spacing": (2, 2, 3),
+    }
 
 
 def opened(data, name):
@@ -311,7 +323,9 @@ def test_cases_carry_cropped_maps_every_second_slice_with_most_lesion_among_them
 def test_cases_share_one_scale_for_each_map():
     bright = maps_of(1)
     bright["error"] = 3 * bright["error"]
-    low, high = (view.cases(table(), {"a": maps_of(0), "b": bright}, "q").data["maps"][3][end] for end in ("low", "high"))
+    low, high = (
+        view.cases(table(), {"a": maps_of(0), "b": bright}, "q").data["maps"][3][end] for end in ("low", "high")
+    )
     assert -low == high == pytest.approx(np.quantile(np.abs([maps_of(0)["error"], bright["error"]]), 0.999), rel=1e-6)
 
 
@@ -323,7 +337,9 @@ def test_cases_without_manual_outline_or_without_error_map_lack_only_that():
 
 
 def test_facts_are_those_of_the_table():
-    data = view.cases(table(ml=[1.5, 2, 3, 4, np.nan]), {"a": maps_of(0), "e": maps_of(1)}, "q", facts={"ml": "manual ml"}).data
+    data = view.cases(
+        table(ml=[1.5, 2, 3, 4, np.nan]), {"a": maps_of(0), "e": maps_of(1)}, "q", facts={"ml": "manual ml"}
+    ).data
     assert data["facts"] == {"a": [["manual ml", 1.5]], "e": []}
 
 
@@ -351,14 +367,23 @@ def test_burden_is_what_the_failure_module_says_within_thirds():
     board = failure.per_group(test, thirds, ["q", "volume_ml"], 0.55)
     for name in ("q", "volume_ml"):
         found = data["results"][name]["auroc"]
-        assert found["all"] == list(failure.bootstrap(lambda d, q: failure.auroc(d, q, 0.55), dice, test[name], strata=thirds, draws=200))
-        assert {third: found[third][0] for third in ("small", "medium", "large")} == pytest.approx(board.loc[name].drop("mean").to_dict())
+        assert found["all"] == list(
+            failure.bootstrap(lambda d, q: failure.auroc(d, q, 0.55), dice, test[name], strata=thirds, draws=200)
+        )
+        assert {third: found[third][0] for third in ("small", "medium", "large")} == pytest.approx(
+            board.loc[name].drop("mean").to_dict()
+        )
         assert found["within"][0] == pytest.approx(board.loc[name, "mean"])
         assert all(low <= estimate <= high for estimate, low, high in found.values())
     inside = thirds == "small"
-    assert data["results"]["q"]["spearman"]["small"][0] == pytest.approx(failure.spearman(dice[inside], test["q"].to_numpy()[inside]))
-    assert data["groups"]["small"] == {"cases": 20, "failed": int((dice[inside] < 0.55).sum()), "volume":
-                                       [test["volume_ml"].min(), np.sort(test["volume_ml"])[19]]}  # fmt: skip
+    assert data["results"]["q"]["spearman"]["small"][0] == pytest.approx(
+        failure.spearman(dice[inside], test["q"].to_numpy()[inside])
+    )
+    assert data["groups"]["small"] == {
+        "cases": 20,
+        "failed": int((dice[inside] < 0.55).sum()),
+        "volume": [test["volume_ml"].min(), np.sort(test["volume_ml"])[19]],
+    }
 
 
 def test_a_score_that_is_the_volume_in_disguise_has_no_skill_among_cases_of_like_volume():

@@ -46,9 +46,14 @@ def test_rates_of_nothing_are_undefined():
     assert np.isnan(good["sensitivity"]) and np.isnan(good["npv"])
 
 
-@pytest.mark.parametrize("dice, flagged, text", [
-    (DICE, [True, False], "one True or False per case"), (DICE, [1, 0, 1, 0], "make it with `flag`"),
-    ([0.1, np.nan], [True, False], "1 cases have no Dice")])
+@pytest.mark.parametrize(
+    "dice, flagged, text",
+    [
+        (DICE, [True, False], "one True or False per case"),
+        (DICE, [1, 0, 1, 0], "make it with `flag`"),
+        ([0.1, np.nan], [True, False], "1 cases have no Dice"),
+    ],
+)
 def test_confusion_refuses(dice, flagged, text):
     with pytest.raises(ValueError, match=text):
         failure.confusion(dice, np.array(flagged), TAU)
@@ -61,7 +66,11 @@ def test_flag_takes_the_undefined_for_untrusted():
 
 
 def test_removal():
-    assert failure.removal(DICE, SCORE < 2.5) == {"before": pytest.approx(0.6), "after": pytest.approx(0.65), "removed": 2}
+    assert failure.removal(DICE, SCORE < 2.5) == {
+        "before": pytest.approx(0.6),
+        "after": pytest.approx(0.65),
+        "removed": 2,
+    }
     assert np.isnan(failure.removal(DICE, np.ones(4, bool))["after"])
 
 
@@ -84,7 +93,9 @@ def test_auroc_and_average_precision_by_hand():
 def test_auroc_and_average_precision_agree_with_scikit_learn(ties):
     dice, score = cases(ties=ties)
     assert failure.auroc(dice, score, TAU) == pytest.approx(metrics.roc_auc_score(dice < TAU, -score))
-    assert failure.average_precision(dice, score, TAU) == pytest.approx(metrics.average_precision_score(dice < TAU, -score))
+    assert failure.average_precision(dice, score, TAU) == pytest.approx(
+        metrics.average_precision_score(dice < TAU, -score)
+    )
 
 
 def test_risk_coverage_by_hand():
@@ -172,8 +183,9 @@ def test_partial_correlation_removes_what_size_explains():
 def test_bootstrap_agrees_with_scipy():
     dice, score = cases(40)
     mine = failure.bootstrap(failure.pearson, dice, score, draws=4000)
-    theirs = stats.bootstrap((dice, score), failure.pearson, paired=True, vectorized=False, n_resamples=999,
-                             method="percentile", rng=0).confidence_interval
+    theirs = stats.bootstrap(
+        (dice, score), failure.pearson, paired=True, vectorized=False, n_resamples=999, method="percentile", rng=0
+    ).confidence_interval
     assert mine[0] == pytest.approx(failure.pearson(dice, score)) and mine[1:] == pytest.approx(tuple(theirs), abs=0.03)
 
 
@@ -197,8 +209,16 @@ def test_resampling_keeps_the_size_of_every_stratum():
 
 def frame(n=60):
     dice, score = cases(n)
-    return pd.DataFrame({"case": [f"sub-{i}" for i in range(n)], "fold": np.arange(n) % 3, "lesion_dice": dice,
-                         "volume_ml": np.random.default_rng(1).random(n), "mean_entropy": -score, "expected_dice": score})
+    return pd.DataFrame(
+        {
+            "case": [f"sub-{i}" for i in range(n)],
+            "fold": np.arange(n) % 3,
+            "lesion_dice": dice,
+            "volume_ml": np.random.default_rng(1).random(n),
+            "mean_entropy": -score,
+            "expected_dice": score,
+        }
+    )
 
 
 def test_scoreboard():
@@ -206,7 +226,9 @@ def test_scoreboard():
     table.loc[0, "mean_entropy"] = np.nan
     board = failure.scoreboard(table, tau=TAU, strata="fold", draws=200)
     assert board.index.tolist() == ["volume_ml", "mean_entropy", "expected_dice", "random", "oracle"]
-    assert board.loc["expected_dice", "auroc"] == pytest.approx(failure.auroc(table["lesion_dice"], table["expected_dice"], TAU))
+    assert board.loc["expected_dice", "auroc"] == pytest.approx(
+        failure.auroc(table["lesion_dice"], table["expected_dice"], TAU)
+    )
     assert board.loc["mean_entropy", "undefined"] == 1
     assert board.loc["mean_entropy", "auroc"] > 0.5  # low entropy is trusted
     assert (board["auroc_low"] <= board["auroc"])[:3].all() and (board["auroc"] <= board["auroc_high"])[:3].all()
@@ -241,7 +263,9 @@ def test_per_group_by_column_and_by_tertile():
     table = frame()
     folds = failure.per_group(table, "fold", ["expected_dice"], TAU)
     part = table[table["fold"] == 1]
-    assert folds.loc["expected_dice", 1] == pytest.approx(failure.auroc(part["lesion_dice"], part["expected_dice"], TAU))
+    assert folds.loc["expected_dice", 1] == pytest.approx(
+        failure.auroc(part["lesion_dice"], part["expected_dice"], TAU)
+    )
     assert folds.loc["expected_dice", "mean"] == pytest.approx(folds.loc["expected_dice", [0, 1, 2]].mean())
     tertiles = failure.per_group(table, failure.volume_tertile(table["volume_ml"]), ["expected_dice"], TAU)
     assert set(tertiles) == {"small", "medium", "large", "mean"}
@@ -251,11 +275,19 @@ def test_a_score_that_only_tells_sites_apart_is_unmasked_within_sites():
     rng = np.random.default_rng(0)
     site = np.repeat(["a", "b"], 100)
     failed = rng.random(200) < np.where(site == "a", 0.1, 0.6)
-    table = pd.DataFrame({"site": site, "lesion_dice": np.where(failed, 0.2, 0.8),
-                          "volume_ml": (site == "a") + rng.random(200) / 10})
+    table = pd.DataFrame(
+        {"site": site, "lesion_dice": np.where(failed, 0.2, 0.8), "volume_ml": (site == "a") + rng.random(200) / 10}
+    )
     assert failure.auroc(table["lesion_dice"], table["volume_ml"], TAU) > 0.65
     assert failure.per_group(table, "site", ["volume_ml"], TAU).loc["volume_ml", "mean"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_tertiles_are_thirds():
-    assert failure.volume_tertile([5, 1, 3, 9, 7, 2]).tolist() == ["medium", "small", "medium", "large", "large", "small"]
+    assert failure.volume_tertile([5, 1, 3, 9, 7, 2]).tolist() == [
+        "medium",
+        "small",
+        "medium",
+        "large",
+        "large",
+        "small",
+    ]

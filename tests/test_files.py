@@ -17,12 +17,10 @@ def test_what_is_written_gets_its_name_at_the_end(tmp_path):
 def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(OSError, match="disk"):
-        with replacing(str(path)) as partial:
-            partial.write_text("ha")
-            raise OSError("disk full")
+    with pytest.raises(OSError, match="disk"), replacing(str(path)) as partial:
+        partial.write_text("ha")
+        raise OSError("disk full")
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["table.csv"]
-    with pytest.raises(FileNotFoundError):  # nothing was written
-        with replacing(path):
-            pass
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass  # nothing was written
     assert path.read_text() == "old"

@@ -28,7 +28,9 @@ def test_sections_that_are_named_exist(page):
 def test_functions_that_are_named_exist(page):
     for module, name in re.findall(r"`(thresholds|failure|scores|literature)\.(\w+)`", read(page)):
         assert hasattr(importlib.import_module(f"wmhqc.{module}"), name), name
-    for name in re.findall(r"`(\w*(?:pairwise_dice|entropy|uncertainty|expected_dice))`", re.sub(r"\{\w+\}`[^`]*`", "", read(page))):
+    for name in re.findall(
+        r"`(\w*(?:pairwise_dice|entropy|uncertainty|expected_dice))`", re.sub(r"\{\w+\}`[^`]*`", "", read(page))
+    ):
         assert name in catalogue.scores(), name
 
 

@@ -27,11 +27,20 @@ def test_29_studies_in_the_order_of_the_supplement(studies):
 def test_numbers_as_the_supplement_prints_them(studies):
     by_key = studies.set_index("key")
     assert by_key["r"].dropna().to_dict() == {
-        "audelan2020": 0.69, "liu2019": 0.68, "xia2020": 0.61, "wangs2020": 0.96, "zhangr2019": 0.85, "zhangz2020": 0.9873,
-    }  # fmt: skip
+        "audelan2020": 0.69,
+        "liu2019": 0.68,
+        "xia2020": 0.61,
+        "wangs2020": 0.96,
+        "zhangr2019": 0.85,
+        "zhangz2020": 0.9873,
+    }
     assert by_key["mae"].dropna().to_dict() == {
-        "liu2019": 0.06, "xia2020": 0.18, "wangs2020": 0.07, "zhangz2020": 0.0032, "zhou2019": 0.12,
-    }  # fmt: skip
+        "liu2019": 0.06,
+        "xia2020": 0.18,
+        "wangs2020": 0.07,
+        "zhangz2020": 0.0032,
+        "zhou2019": 0.12,
+    }
     assert by_key["sample"].isna().sum() == 1 and by_key.loc["robinson2019", "sample"] == 4800 + 7250
 
 

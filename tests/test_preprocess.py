@@ -11,10 +11,11 @@ from wmhqc import preprocess
 
 OBLIQUE = nib.eulerangles.euler2mat(0.2, -0.1, 0.3) @ np.diag([1.0, 1.2, 3.0])
 LPS = np.diag([-1.0, -1.0, 2.0])
+STRAIGHT = np.eye(3)
 SWAPPED = np.array([[0, 0, 2.0], [-1.0, 0, 0], [0, 1.5, 0]])
 
 
-def affine(matrix=np.eye(3), origin=(-20.0, 5.0, 10.0)):
+def affine(matrix=STRAIGHT, origin=(-20.0, 5.0, 10.0)):
     full = np.eye(4)
     full[:3, :3], full[:3, 3] = matrix, origin
     return full
@@ -25,7 +26,7 @@ def ball(shape, centre, radius):
     return (np.square(grid).sum(-1) <= radius**2).T
 
 
-def phantom(shape=(36, 40, 30), matrix=np.eye(3), lesion_centre=(14, 22, 12), radius=4):
+def phantom(shape=(36, 40, 30), matrix=STRAIGHT, lesion_centre=(14, 22, 12), radius=4):
     """A smooth synthetic head with a bright ball: T1, FLAIR, lesion, brain mask."""
     rng = np.random.default_rng(0)
     brain = np.zeros(shape, bool)

@@ -28,21 +28,27 @@ def test_empty_site_is_no_number_and_patients_keep_their_zeros(cases):
     assert cases["paper_dice_run2"].notna().sum() == 31 and cases["vs_uncertainty"].notna().sum() == 21
 
 
-@pytest.mark.parametrize("pair, expected", {
-    "image": [6, 7, 15, 77], "uncertainty": [6, 3, 15, 81], "error": [9, 15, 12, 69]}.items())
+@pytest.mark.parametrize(
+    "pair, expected", {"image": [6, 7, 15, 77], "uncertainty": [6, 3, 15, 81], "error": [9, 15, 12, 69]}.items()
+)
 def test_failures_found_by_the_regressors(pair, expected):
     assert published.counts().loc[pair, COUNTS].tolist() == expected
 
 
-@pytest.mark.parametrize("pair, r, mae, specificity, npv, flagged", [
-    # The published .566 / .0536, .7108 / .0450 and .7329 / .0569 come from another dropout draw of the Dice.
-    ("image", 0.5749, 0.0527, 0.8947, 0.8095, 2),
-    ("uncertainty", 0.7178, 0.0445, 1.0, 0.8095, 0),
-    ("error", 0.7362, 0.0566, 0.9412, 0.8333, 3)])
+@pytest.mark.parametrize(
+    "pair, r, mae, specificity, npv, flagged",
+    [
+        # The published .566 / .0536, .7108 / .0450 and .7329 / .0569 come from another dropout draw of the Dice.
+        ("image", 0.5749, 0.0527, 0.8947, 0.8095, 2),
+        ("uncertainty", 0.7178, 0.0445, 1.0, 0.8095, 0),
+        ("error", 0.7362, 0.0566, 0.9412, 0.8333, 3),
+    ],
+)
 def test_medians_over_folds(pair, r, mae, specificity, npv, flagged):
     medians = published.per_fold(pair).median()
     assert medians[["r", "mae", "specificity", "npv", "flagged"]].to_numpy() == pytest.approx(
-        [r, mae, specificity, npv, flagged], abs=5e-5)
+        [r, mae, specificity, npv, flagged], abs=5e-5
+    )
 
 
 def test_fold_1_with_the_authors_own_draw_gives_the_published_medians(cases):
@@ -56,11 +62,16 @@ def test_fold_1_with_the_authors_own_draw_gives_the_published_medians(cases):
 def test_per_fold_table_of_the_error_regressor():
     folds = published.per_fold("error")
     assert folds[COUNTS].to_numpy().tolist() == [
-        [3, 12, 1, 5], [4, 1, 0, 16], [1, 0, 5, 15], [1, 2, 1, 17], [0, 0, 5, 16]]
-    assert folds["r"].to_numpy() == pytest.approx([.7398, .7362, .7818, .4326, .7217], abs=5e-5)
-    assert folds["rho"].to_numpy() == pytest.approx([.6844, .6545, .8312, .4000, .7831], abs=5e-5)
-    assert folds["mean_after"].to_numpy() == pytest.approx([.8631, .8658, .8180, .8369, .8126], abs=5e-5)
-    assert folds["median_after"].to_numpy() == pytest.approx([.8769, .8796, .8284, .8476, .8618], abs=5e-5)
+        [3, 12, 1, 5],
+        [4, 1, 0, 16],
+        [1, 0, 5, 15],
+        [1, 2, 1, 17],
+        [0, 0, 5, 16],
+    ]
+    assert folds["r"].to_numpy() == pytest.approx([0.7398, 0.7362, 0.7818, 0.4326, 0.7217], abs=5e-5)
+    assert folds["rho"].to_numpy() == pytest.approx([0.6844, 0.6545, 0.8312, 0.4000, 0.7831], abs=5e-5)
+    assert folds["mean_after"].to_numpy() == pytest.approx([0.8631, 0.8658, 0.8180, 0.8369, 0.8126], abs=5e-5)
+    assert folds["median_after"].to_numpy() == pytest.approx([0.8769, 0.8796, 0.8284, 0.8476, 0.8618], abs=5e-5)
     assert np.isnan(folds.loc[5, "ppv"])  # nothing flagged: undefined, not 1
 
 
@@ -86,9 +97,13 @@ def test_precision_and_recall_of_table_1_are_specificity_and_npv():
     assert folds["flagged"].median() == 0  # nothing flagged gives exactly that column
 
 
-@pytest.mark.parametrize("rule, flagged, pooled, means", [
-    ("uncertainty VS < 1100", [3, 4, 3, 2, 4], [10, 6, 10, 79], (0.9297, 0.8874)),
-    ("error VS < 20000", [12, 12, 12, 8, 12], [12, 44, 8, 41], (0.4778, 0.8291))])
+@pytest.mark.parametrize(
+    "rule, flagged, pooled, means",
+    [
+        ("uncertainty VS < 1100", [3, 4, 3, 2, 4], [10, 6, 10, 79], (0.9297, 0.8874)),
+        ("error VS < 20000", [12, 12, 12, 8, 12], [12, 44, 8, 41], (0.4778, 0.8291)),
+    ],
+)
 def test_inferred_counts_of_vs(rule, flagged, pooled, means):
     folds = published.vs_counts(rule)
     assert folds["flagged"].tolist() == flagged and folds[COUNTS].sum().tolist() == pooled
@@ -102,7 +117,9 @@ def test_lesion_load_ranks_failures_as_well_as_any_network(cases):
     assert pooled == pytest.approx([0.807, 0.856, 0.787, 0.844], abs=5e-4)
     folds = failure.per_group(cases, "fold", names, 0.75, "paper_dice")
     assert folds["mean"].to_numpy() == pytest.approx([0.816, 0.891, 0.863, 0.859], abs=5e-4)
-    assert folds.loc["lesion_percent", [1, 2, 3, 4, 5]].to_numpy() == pytest.approx([.765, .926, .844, .947, .812], abs=5e-4)
+    assert folds.loc["lesion_percent", [1, 2, 3, 4, 5]].to_numpy() == pytest.approx(
+        [0.765, 0.926, 0.844, 0.947, 0.812], abs=5e-4
+    )
     ap = [failure.average_precision(cases["paper_dice"], cases[name], 0.75) for name in names]
     assert ap == pytest.approx([0.476, 0.643, 0.481, 0.716], abs=5e-4)
     aurc = [failure.aurc(cases["paper_dice"], cases[name]) for name in names]
@@ -116,13 +133,15 @@ def test_intervals_of_the_analysis(cases):
     def gain(d, a, b):
         return failure.auroc(d, a, 0.75) - failure.auroc(d, b, 0.75)
 
-    assert failure.bootstrap(gain, d, up, load, strata=cases["fold"]) == pytest.approx((.012, -.064, .087), abs=0.01)
-    assert failure.bootstrap(failure.pearson, d, up, strata=cases["fold"]) == pytest.approx((.662, .550, .750), abs=0.01)
+    assert failure.bootstrap(gain, d, up, load, strata=cases["fold"]) == pytest.approx((0.012, -0.064, 0.087), abs=0.01)
+    assert failure.bootstrap(failure.pearson, d, up, strata=cases["fold"]) == pytest.approx(
+        (0.662, 0.550, 0.750), abs=0.01
+    )
 
 
 def test_what_the_scores_know_beyond_lesion_load(cases):
     load = np.log(cases["lesion_percent"])
-    for name, r, p in [("uncertainty", .331, .0006), ("error", .199, .042), ("image", .183, .064)]:
+    for name, r, p in [("uncertainty", 0.331, 0.0006), ("error", 0.199, 0.042), ("image", 0.183, 0.064)]:
         found = failure.partial_correlation(cases["paper_dice"], cases[f"predicted_dice_{name}"], load)
         assert found == pytest.approx((r, p), abs=1e-3)
 
@@ -147,27 +166,42 @@ def test_vs_of_fold_1_is_mostly_lesion_load(cases):
 
 def test_all_filters_with_failure_positive():
     found = published.filters()
-    assert found.index.tolist() == ["image-prediction < 0.75", "uncertainty-prediction < 0.75", "error-prediction < 0.75",
-                                    "uncertainty VS < 1100", "error VS < 20000", "error VS < -100000",
-                                    "line on lesion load < 0.75"]
+    assert found.index.tolist() == [
+        "image-prediction < 0.75",
+        "uncertainty-prediction < 0.75",
+        "error-prediction < 0.75",
+        "uncertainty VS < 1100",
+        "error VS < 20000",
+        "error VS < -100000",
+        "line on lesion load < 0.75",
+    ]
     assert found[COUNTS].to_numpy().tolist() == [
-        [6, 7, 15, 77], [6, 3, 15, 81], [9, 15, 12, 69], [10, 6, 10, 79], [12, 44, 8, 41], [1, 4, 19, 81], [11, 5, 10, 79]]
+        [6, 7, 15, 77],
+        [6, 3, 15, 81],
+        [9, 15, 12, 69],
+        [10, 6, 10, 79],
+        [12, 44, 8, 41],
+        [1, 4, 19, 81],
+        [11, 5, 10, 79],
+    ]
     assert found["failed"].tolist() == [21, 21, 21, 20, 20, 20, 21]
     assert (found[COUNTS].sum(axis=1) == 105).all()
     assert found.loc["uncertainty VS < 1100", ["sensitivity", "low", "high"]].tolist() == pytest.approx(
-        [.50, .27, .73], abs=5e-3)
+        [0.50, 0.27, 0.73], abs=5e-3
+    )
     # The text's rule finds 1 of 20; its "precision" of 0.89 would be the specificity, 81 of 85.
-    assert found.loc[published.TEXT_RULE, ["flagged", "sensitivity", "low", "high", "specificity"]].tolist() == pytest.approx(
-        [5, .05, .00, .25, 81 / 85], abs=5e-3)
+    assert found.loc[
+        published.TEXT_RULE, ["flagged", "sensitivity", "low", "high", "specificity"]
+    ].tolist() == pytest.approx([5, 0.05, 0.00, 0.25, 81 / 85], abs=5e-3)
 
 
 def test_mean_dice_rises_as_much_when_the_least_lesion_load_is_removed():
     found = published.removal().loc[["uncertainty", "image", "error"]]
     assert found["removed"].tolist() == [9, 13, 24]
-    assert found["before"].tolist() == pytest.approx([.8198] * 3, abs=5e-5)
-    assert found["after"].tolist() == pytest.approx([.8284, .8253, .8336], abs=1e-4)
-    assert found["lowest_load"].tolist() == pytest.approx([.8297, .8344, .8470], abs=5e-5)
-    assert found["oracle"].tolist() == pytest.approx([.8357, .8418, .8558], abs=1e-4)
+    assert found["before"].tolist() == pytest.approx([0.8198] * 3, abs=5e-5)
+    assert found["after"].tolist() == pytest.approx([0.8284, 0.8253, 0.8336], abs=1e-4)
+    assert found["lowest_load"].tolist() == pytest.approx([0.8297, 0.8344, 0.8470], abs=5e-5)
+    assert found["oracle"].tolist() == pytest.approx([0.8357, 0.8418, 0.8558], abs=1e-4)
 
 
 def test_failures_found_with_the_same_number_of_flags():
@@ -185,7 +219,7 @@ def test_a_threshold_chosen_on_the_cases_it_is_judged_on_flatters():
 def test_most_failures_are_in_the_quarter_with_the_least_lesion():
     found = published.by_lesion_load()
     assert found["cases"].tolist() == [27, 26, 26, 26] and found["failed"].tolist() == [16, 2, 1, 2]
-    assert found["mean_dice"].tolist() == pytest.approx([.736, .823, .857, .866], abs=5e-4)
+    assert found["mean_dice"].tolist() == pytest.approx([0.736, 0.823, 0.857, 0.866], abs=5e-4)
 
 
 def test_mean_of_the_three_predicted_dice():
@@ -201,7 +235,7 @@ def test_mean_of_the_three_predicted_dice():
 
 def test_the_regressors_shrink_towards_the_mean(cases):
     failed = cases["paper_dice"] < 0.75
-    for column, bad, good in [("image", .082, -.016), ("uncertainty", .090, .005), ("error", .055, -.042)]:
+    for column, bad, good in [("image", 0.082, -0.016), ("uncertainty", 0.090, 0.005), ("error", 0.055, -0.042)]:
         gap = cases[f"predicted_dice_{column}"] - cases["paper_dice"]
         assert [gap[failed].mean(), gap[~failed].mean()] == pytest.approx([bad, good], abs=6e-4)
 

@@ -71,7 +71,9 @@ def test_a_brain_without_fluid_has_no_distance():
 
 
 def test_groups_that_are_alike_and_groups_that_are_not():
-    rows = [{"synthetic": kind, **dict.fromkeys(realism.MEASURES, value)} for kind in (True, False) for value in (1, 2, 3)]
+    rows = [
+        {"synthetic": kind, **dict.fromkeys(realism.MEASURES, value)} for kind in (True, False) for value in (1, 2, 3)
+    ]
     table = pd.DataFrame(rows)
     assert (realism.compare(table)["real_larger"] == 0.5).all()
     table.loc[~table["synthetic"], "lesion_ml"] += 10
@@ -90,10 +92,10 @@ def test_distance_agrees_with_outlined_ventricles(shared):
     from scipy import ndimage
 
     for case in ("sub-tab01", "sub-tab12"):
-        file = lambda name: nib.load(shared / "data" / "real" / case / f"{case}_{name}.nii.gz")
-        lesion, affine = np.asarray(file("lesion").dataobj) > 0, file("FLAIR").affine
-        outlined = np.asarray(file("ventricles").dataobj) > 0
+        names = ("FLAIR", "lesion", "ventricles", "brainmask")
+        image = {name: nib.load(shared / "data" / "real" / case / f"{case}_{name}.nii.gz") for name in names}
+        array, affine = {name: np.asarray(image[name].dataobj) for name in names}, image["FLAIR"].affine
+        lesion, outlined = array["lesion"] > 0, array["ventricles"] > 0
         true = ndimage.distance_transform_edt(~outlined, sampling=nib.affines.voxel_sizes(affine))[lesion]
-        brain = np.asarray(file("brainmask").dataobj) > 0
-        about = realism.ventricle_distance(lesion, np.asarray(file("FLAIR").dataobj), brain, affine)
+        about = realism.ventricle_distance(lesion, array["FLAIR"], array["brainmask"] > 0, affine)
         assert -0.5 < np.median(about) - np.median(true) < 2.5

@@ -125,11 +125,14 @@ def test_the_interval_is_as_wide_as_the_case_deserves():
     np.testing.assert_allclose(held["by case"], 0.9, atol=0.03)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"level": 90}, "level must lie between 0 and 1, got 90"),
-    ({"calibration_dice": [0.5]}, "got \\(2,\\) and \\(1,\\)"),
-    ({"calibration_dice": [0.5, np.nan]}, "none of them missing"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"level": 90}, "level must lie between 0 and 1, got 90"),
+        ({"calibration_dice": [0.5]}, "got \\(2,\\) and \\(1,\\)"),
+        ({"calibration_dice": [0.5, np.nan]}, "none of them missing"),
+    ],
+)
 def test_bad_calibration_cases_are_refused(change, message):
     given = {"predicted": 0.5, "calibration_predicted": [0.4, 0.5], "calibration_dice": [0.5, 0.5]}
     with pytest.raises(ValueError, match=message):

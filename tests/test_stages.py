@@ -1,16 +1,21 @@
 """What chapters find and make: which networks judge which case, what is kept, what is made anew."""
 
 import functools
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 
 from wmhqc import cohort, reference
 from wmhqc.book import own, stages
 from wmhqc.files import load_maps
+from wmhqc.release import release
 from wmhqc.sources import available, synthetic
 
+BOOK = Path(__file__).resolve().parents[1] / "book"
 SHORT = {"epochs": 1, "steps": 1, "progress": False}
 
 
@@ -19,7 +24,7 @@ def small(tiny_run, tmp_path_factory, monkeypatch):
     """The tiny run as the reference; coarse synthetic cases; no real patients."""
     released = tmp_path_factory.getbasetemp() / "released"
     if not released.exists():
-        reference.release(tiny_run, released)
+        release(tiny_run, released)
     monkeypatch.setenv("WMHQC_REFERENCE", str(released))
     monkeypatch.setattr(synthetic, "make_cohort", functools.partial(synthetic.make_cohort, voxel=(4, 4, 4)))
     none = cohort.read_csv(tiny_run / "cohort.csv").iloc[:0]
@@ -131,3 +136,25 @@ def test_a_training_of_other_settings_begins_anew(tmp_path):
     assert own.segmenter(tmp_path, **SHORT)[1].equals(first), "kept"
     assert len(own.segmenter(tmp_path, **SHORT | {"epochs": 2})[1]) == 2, "goes on"
     assert len(own.segmenter(tmp_path, slopes="voxel", **SHORT)[1]) == 1
+
+
+@pytest.mark.slow
+def test_chapters_go_on_with_a_released_run(tmp_path):
+    """What the default book does, `train = False`, at the smallest size: networks and results of a released run."""
+    run = tmp_path / "run"
+    chapters = {"data": {"size": 16, "ms17": False}, "training": {"epochs": 1, "steps": 2}, "uncertainty": {"passes": 3}}
+    for chapter in (*chapters, "error_maps", "vs_thresholds", "dice_regression"):
+        source, given = str(BOOK / f"{chapter}.ipynb"), {"run": str(run), **chapters.get(chapter, {})}
+        papermill.execute_notebook(
+            source, None, parameters=given, kernel_name="python3", cwd=str(tmp_path), progress_bar=False
+        )
+    rows = pd.read_csv(run / "error_maps" / "cases.csv", dtype={"network": str})
+    folds = reference.table("folds").set_index("case")
+    known = rows[rows["case"].isin(folds.index)]
+    assert len(known) and all(folds.loc[row.case, f"fold_{row.network}"] == "test" for row in known.itertuples())
+    # a chapter opened alone makes what the chapters before it would have made
+    shutil.copytree(run / "data", tmp_path / "fresh" / "data")
+    stages.uncertainty(tmp_path / "fresh", passes=3)
+    alone = stages.error_maps(tmp_path / "fresh")
+    columns = ["lesion_dice", "vs_uncertainty", *stages.OF_ERROR_MAPS]
+    np.testing.assert_allclose(alone[columns], rows[columns], rtol=1e-4)

@@ -9,20 +9,25 @@ import pytest
 
 from wmhqc import view
 
-FRAME = pd.DataFrame({
-    "name": ["b", "a", "c"],
-    "year": [2019, 2020, 2018],
-    "r": [0.5, np.nan, 1.0],
-    "kind": ["map; score", "map", ""],
-    "url": ["https://example.org/b", "", "https://example.org/c"],
-})  # fmt: skip
+FRAME = pd.DataFrame(
+    {
+        "name": ["b", "a", "c"],
+        "year": [2019, 2020, 2018],
+        "r": [0.5, np.nan, 1.0],
+        "kind": ["map; score", "map", ""],
+        "url": ["https://example.org/b", "", "https://example.org/c"],
+    }
+)
 
 
 def test_the_page_carries_the_cells_as_they_are():
     data = view.table(FRAME, {"name": "Study", "year": "Year", "r": "r"}, ["kind"], link="url", noun="studies").data
     assert [(c["name"], c["label"], c["shown"], c["number"]) for c in data["columns"]] == [
-        ("name", "Study", True, False), ("year", "Year", True, True), ("r", "r", True, True), ("kind", "kind", False, False),
-    ]  # fmt: skip
+        ("name", "Study", True, False),
+        ("year", "Year", True, True),
+        ("r", "r", True, True),
+        ("kind", "kind", False, False),
+    ]
     assert data["rows"] == [["b", 2019, 0.5, "map; score"], ["a", 2020, None, "map"], ["c", 2018, 1, None]]
     assert data["links"] == ["https://example.org/b", None, "https://example.org/c"]
     assert data["filters"] == ["kind"] and data["caption"] == data["noun"] == "studies"

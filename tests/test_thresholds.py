@@ -171,7 +171,14 @@ def test_where_all_fail_the_best_guarantee_is_none():
     assert not thresholds.best_guarantee(np.ones(3), np.full(3, np.nan), TAU).possible
 
 
-@pytest.mark.parametrize("asked", [0.03, 0.1, 0.2])
+def test_to_ask_for_too_much_costs_nothing():
+    dice, q = draw(60, 3)
+    plain, strict = (thresholds.best_guarantee(dice, q, TAU, risk) for risk in (0.1, 0.01))
+    assert strict.coverage == pytest.approx(22 / 60) and strict.risk < 0.25
+    assert plain.risk <= max(0.1, strict.risk)
+
+
+@pytest.mark.parametrize("asked", [0.01, 0.03, 0.1, 0.2])
 def test_one_level_covers_both_answers(asked):
     """A useless score: the true risk of whatever is accepted is 12 %."""
     rng, broken = np.random.default_rng(1), 0
@@ -179,6 +186,13 @@ def test_one_level_covers_both_answers(asked):
         choice = thresholds.best_guarantee(1.0 - (rng.random(100) < 0.12), rng.random(100), TAU, asked)
         broken += choice.risk < 0.12
     assert stats.binomtest(broken, 400, 0.1, "greater").pvalue > 0.01
+
+
+def test_a_threshold_set_beforehand_has_its_own_guarantee():
+    choice = thresholds.guarantee_at(DICE, CONF, TAU, 5.0)  # accepts 6 of 10, of which the one with 0.4 failed
+    assert choice.threshold == 5 and choice.coverage == 0.6
+    assert choice.risk == pytest.approx(proportion_interval(1, 6, 0.8)[1])
+    assert not thresholds.guarantee_at(DICE, CONF, TAU, 11.0).possible
 
 
 # ---------------------------------------------------------------- MAPIE as referee

@@ -32,7 +32,7 @@ CANDIDATES = {
     "passes": ("pairwise_dice",),
     "changed inputs": ("tta_pairwise_dice",),
     "network, from the image": ("predicted_dice_image",),
-    "network, from the mask": ("predicted_dice_bounded",),
+    "network, from the mask": ("predicted_dice_mask",),
     "agreement": ("agreement_dice",),
     "expected Dice and agreement": ("expected_dice", "agreement_dice"),
     "uncertainty and changed inputs": ("mean_entropy", "tta_pairwise_dice"),

@@ -17,13 +17,74 @@ Zenk et al., Medical Image Analysis 2025, 103392 (failure detection in segmentat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from wmhqc import catalogue
+
+#: What a segmentation may fail in -> column of the truth, 1 where a high value is good else -1, what a failure is.
+MEASURES = {
+    "dice": ("lesion_dice", 1, "a lesion Dice below {:g}"),
+    "f1": ("lesion_f1", 1, "a lesion F1 below {:g}"),
+    "volume": ("volume_difference_percent", -1, "a lesion volume off by more than {:g} %"),
+}
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When a segmentation counts as failed.
+
+    Attributes
+    ----------
+    measure : {"dice", "f1", "volume"}
+    limit : float
+        Lowest Dice or F1 that is good, or the highest difference of volume, in per cent of the true one.
+    """
+
+    measure: str = "dice"
+    limit: float = 0.5
+
+    def __post_init__(self):
+        highest = 1 if self.measure != "volume" else math.inf
+        if self.measure not in MEASURES or not 0 < self.limit < highest:
+            raise ValueError(
+                f"expected dice=LIMIT or f1=LIMIT with a limit between 0 and 1, or volume=PERCENT above 0, "
+                f"got {self.measure}={self.limit:g}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Criterion:
+        """From "dice=0.5", as it stands on a command line."""
+        measure, _, limit = text.partition("=")
+        try:
+            return cls(measure.strip(), float(limit))
+        except ValueError:
+            raise ValueError(f"expected dice=0.5, f1=0.4 or volume=30 (per cent), got {text!r}") from None
+
+    @property
+    def words(self) -> str:
+        """What a failed segmentation has."""
+        return MEASURES[self.measure][2].format(self.limit)
+
+    @property
+    def tau(self) -> float:
+        """A case has failed where its `quality` is below this."""
+        return MEASURES[self.measure][1] * self.limit
+
+    def quality(self, table: pd.DataFrame) -> pd.Series:
+        """What is compared with `tau`, the higher the better; NaN where it is not known."""
+        column, sign, _ = MEASURES[self.measure]
+        return sign * table[column] if column in table else pd.Series(math.nan, table.index)
+
+
+#: A lesion Dice below 0.5, what counts as a failure if nothing else is said.
+LOW_DICE = Criterion()
+
 
 # ---------------------------------------------------------------- flagging at a threshold
 

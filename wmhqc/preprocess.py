@@ -177,32 +177,32 @@ def keep_prepared(row: Mapping, path, size: int) -> Prepared:
     return made
 
 
-def to_scan(map: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
+def to_scan(values: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
     """Put a map of the cube back onto the scan's own grid; 0 outside the cropped box.
 
     Parameters
     ----------
-    map : array (n, n, n)
+    values : array (n, n, n)
         A map or mask of the prepared case.
     order : {0, 1, 3}
         0 (nearest voxel) for masks, which keep their type; 1 (linear) or 3 (cubic) for maps,
         which become float32 and are averaged where the scan's voxels are larger.
     """
     n = prepared.size
-    map = np.asarray(map)
-    if map.shape != (n,) * 3:
-        raise ValueError(f"{prepared.case}: expected a map of shape {(n,) * 3}, got {map.shape}")
+    values = np.asarray(values)
+    if values.shape != (n,) * 3:
+        raise ValueError(f"{prepared.case}: expected a map of shape {(n,) * 3}, got {values.shape}")
     from_ras = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(prepared.affine)
     )
-    map = nib.apply_orientation(map, from_ras)
+    values = nib.apply_orientation(values, from_ras)
     lengths = tuple(stop - start for start, stop in prepared.box)
     if order == 0:
-        resized = resize(map, lengths, 0)
+        resized = resize(values, lengths, 0)
         if resized.dtype == bool:
             resized = resized.astype(np.uint8)
     else:
-        resized = resize(map.astype(np.float32), lengths, order)
+        resized = resize(values.astype(np.float32), lengths, order)
     whole = np.zeros(prepared.shape, resized.dtype)
     whole[tuple(slice(*edge) for edge in prepared.box)] = resized
     image = nib.Nifti1Image(whole, prepared.affine)
@@ -261,7 +261,7 @@ def load(path) -> Prepared:
             return Prepared(
                 case=str(file["case"]),
                 volume=file["volume"].astype(np.float32),
-                lesion=file["lesion"] if "lesion" in file else None,
+                lesion=file.get("lesion"),
                 brain=file["brain"],
                 shape=tuple(file["shape"].tolist()),
                 affine=file["affine"],

@@ -144,10 +144,7 @@ def by_part(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     found = {}
     for part in LABELS:
         values = rows[f"{name}_{part}"].dropna().to_numpy(float)
-        if len(values):
-            estimate = failure.bootstrap(lambda sample: sample.mean(-1), values)
-        else:
-            estimate = (np.nan,) * 3
+        estimate = failure.bootstrap(lambda sample: sample.mean(-1), values) if len(values) else (np.nan,) * 3
         found[part] = dict(zip(("mean", "low", "high"), estimate)) | {"cases": len(values)}
     return pd.DataFrame.from_dict(found, orient="index").astype({"cases": int}).rename_axis("part")
 

@@ -167,7 +167,9 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
     Where the first step of the walk does not show the risk that is asked for, its own
     Clopper-Pearson bound is the answer, for what this step accepts. One confidence level covers
     both answers: either is wrong only if the bound of one step fails, the first step if its true
-    risk exceeds what is asked, else the last step that may be passed.
+    risk exceeds what is asked, else the last step that may be passed. A risk for which the walk
+    would start beyond half of the cases is not tried: the answer is then the bound on the most
+    trusted third, or on as many as could show a risk of 10 %.
 
     Returns
     -------
@@ -176,12 +178,36 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
         case has a score.
     """
     dice, confidence = _cases(dice, confidence)
-    choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
-    steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
-    if choice.possible or not steps.size:
-        return choice
-    bound = 1.0 if failed[0] == accepted[0] else stats.beta.ppf(level, failed[0] + 1, accepted[0] - failed[0])
-    return _reached(dice, confidence, tau, steps[0], float(bound))
+    n = np.isfinite(confidence).sum()
+    if cases_needed(risk, level=level) > max(n / 2, cases_needed(0.1, level=level)):
+        risk = 0.1  # only sets the start: with so few cases the bound there is all there is
+        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+    else:
+        choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
+        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
+        if choice.possible:
+            return choice
+    if not steps.size:
+        return Choice(math.nan, "cannot be guaranteed: no case has a score")
+    return _reached(dice, confidence, tau, steps[0], _upper_bound(failed[0], accepted[0], level))
+
+
+def guarantee_at(dice, confidence, tau: float, threshold: float, *, level: float = 0.9) -> Choice:
+    """What a threshold guarantees that was set without these cases: at most `risk` of the accepted fail.
+
+    The Clopper-Pearson bound on the failures among the cases that it accepts; impossible if it accepts none.
+    """
+    dice, confidence = _cases(dice, confidence)
+    accepted = confidence >= threshold
+    if not accepted.any():
+        return Choice(math.nan, f"cannot be guaranteed: none of {len(dice)} cases reaches the threshold")
+    bound = _upper_bound(int((dice[accepted] < tau).sum()), int(accepted.sum()), level)
+    return _reached(dice, confidence, tau, threshold, bound)
+
+
+def _upper_bound(failed: int, accepted: int, level: float) -> float:
+    """Clopper-Pearson: the rate of failure is at most this, at the confidence level."""
+    return 1.0 if failed == accepted else float(stats.beta.ppf(level, failed + 1, accepted - failed))
 
 
 def _walk(dice, confidence, tau: float, risk: float, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,5 +16,7 @@ PAGES = [f"{_TOC['root']}.html", *(f"{page['file']}.html" for part in _TOC["part
 def need(path: Path) -> Path:
     """`path`, part of the built book; without it the test skips, or fails where `CI` is set."""
     if not path.exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{path} is not built: run `make book SET=smoke` or `make test`")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            f"{path} is not built: run `make book SET=smoke` or `make test`"
+        )
     return path

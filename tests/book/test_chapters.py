@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 import yaml
+
 from built import NOTEBOOKS, ROOT, need
 
 CHAPTERS = sorted(page.stem for page in (ROOT / "book").glob("*.md") if "{code-cell}" in page.read_text(encoding="utf-8"))

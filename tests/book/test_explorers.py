@@ -49,7 +49,11 @@ def file(tmp_path_factory):
 
 def compare(root):
     """The numbers on the page are those of Python; returns them."""
-    value, tau, score = float(root.get_attribute("data-value")), float(root.get_attribute("data-tau")), root.get_attribute("data-score")
+    value, tau, score = (
+        float(root.get_attribute("data-value")),
+        float(root.get_attribute("data-tau")),
+        root.get_attribute("data-score"),
+    )
     trust = SIGNS[score] * TEST[score]
     expected = view.threshold_numbers(TEST[score], TEST["lesion_dice"], value, tau, SIGNS[score])
     for name in (*COUNTS, *RATIOS):
@@ -168,7 +172,12 @@ def test_risk_coverage_is_drawn_from_pythons_curves(page, file):
     page.goto(file)
     root = page.locator(".wmhqc").first
     known = TEST.dropna(subset="lesion_dice")
-    curves = {"score": known["q"], "baseline": known["volume_ml"], "oracle": known["lesion_dice"], "random": 0 * known["vs"]}
+    curves = {
+        "score": known["q"],
+        "baseline": known["volume_ml"],
+        "oracle": known["lesion_dice"],
+        "random": 0 * known["vs"],
+    }
     for name, trust in curves.items():
         points = root.locator(f"polyline.{name}").get_attribute("points").split()
         drawn = np.array([point.split(",") for point in points], float)
@@ -293,7 +302,14 @@ def block(size, z):
     flair = np.full((20, 24, 8), 50.0)
     flair[-size:, -size:, z] = 255
     lesion = flair > 200
-    return {"flair": flair, "lesion": lesion, "prediction": 0.4 * lesion, "uncertainty": 0.97 * lesion, "error": -0.5 * lesion, "spacing": (2, 2, 2)}
+    return {
+        "flair": flair,
+        "lesion": lesion,
+        "prediction": 0.4 * lesion,
+        "uncertainty": 0.97 * lesion,
+        "error": -0.5 * lesion,
+        "spacing": (2, 2, 2),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +435,15 @@ def test_checks_can_fail(page, tmp_path):
         "<script>console.error('oh'); throw new Error('no');</script></main></html>"
     )
     text = "\n".join(check_page(page, bad.as_uri()))
-    for part in ("outside request", "missing file", "console: oh", "script error: no", "did not start", "sideways", "axe image-alt"):
+    for part in (
+        "outside request",
+        "missing file",
+        "console: oh",
+        "script error: no",
+        "did not start",
+        "sideways",
+        "axe image-alt",
+    ):
         assert part in text, part
 
 
@@ -434,7 +458,11 @@ def test_the_module_is_what_jupyter_loads(watched, tmp_path, kind):
     }[kind]
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))
-    state = {key: getattr(widget, key) for key in ("value", "tau", "score", "cases", "slice", "maps", "case", "data", "measure") if widget.has_trait(key)}
+    state = {
+        key: getattr(widget, key)
+        for key in ("value", "tau", "score", "cases", "slice", "maps", "case", "data", "measure")
+        if widget.has_trait(key)
+    }
     moved = page.evaluate(
         """async ([esm, state, name, value]) => {
           const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));

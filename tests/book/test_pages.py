@@ -11,7 +11,7 @@ from browser import check_page, overflow
 from built import HTML, PAGES, need
 from wmhqc import view
 
-EXPLORERS = ["book/vs_thresholds.html", "book/published.html", "book/promises.html"]
+EXPLORERS = [f"book/{page}.html" for page in ("vs_thresholds", "dice_regression", "published", "promises")]
 
 
 @pytest.mark.parametrize("name", ["index.html", "search.html", "genindex.html", *PAGES])

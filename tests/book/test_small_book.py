@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import repository
 import yaml
+
+import repository
 from browser import check_page, watch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,15 +7,17 @@ from test_explorers import write
 from browser import accessibility, check_page, overflow
 from wmhqc import view
 
-FRAME = pd.DataFrame({
-    "study": ["Zeta, 2019", "alpha, 2020", "Beta, 2018", "Gamma <b>, 2017"],
-    "year": [2019, 2020, 2018, 2017],
-    "family": ["dropout; ensemble", "dropout", "", "ensemble"],
-    "r": [0.5, None, -0.25, 0.5],
-    "reported": ["r 0.5 of predicted and true Dice, in many long words so that the table is wide"] * 4,
-    "more": ["further words that make it wider still"] * 4,
-    "url": ["https://example.org/z", "", "https://example.org/b", "https://example.org/g"],
-})  # fmt: skip
+FRAME = pd.DataFrame(
+    {
+        "study": ["Zeta, 2019", "alpha, 2020", "Beta, 2018", "Gamma <b>, 2017"],
+        "year": [2019, 2020, 2018, 2017],
+        "family": ["dropout; ensemble", "dropout", "", "ensemble"],
+        "r": [0.5, None, -0.25, 0.5],
+        "reported": ["r 0.5 of predicted and true Dice, in many long words so that the table is wide"] * 4,
+        "more": ["further words that make it wider still"] * 4,
+        "url": ["https://example.org/z", "", "https://example.org/b", "https://example.org/g"],
+    }
+)
 SHOWN = {"study": "Study", "year": "Year", "family": "Family", "r": "r", "reported": "Reported", "more": "More"}
 
 
@@ -66,8 +68,11 @@ def test_a_cell_with_two_values_is_found_under_each_and_the_empty_one_too(root):
     chooser = root.get_by_role("combobox", name="Family")
     assert chooser.locator("option").all_text_contents() == ["all", "dropout (2)", "ensemble (2)", "not reported (1)"]
     for value, expected in {
-        "dropout": ["Zeta", "alpha"], "ensemble": ["Zeta", "Gamma <b>"], "not reported": ["Beta"], "": ["Zeta", "alpha", "Beta", "Gamma <b>"],
-    }.items():  # fmt: skip
+        "dropout": ["Zeta", "alpha"],
+        "ensemble": ["Zeta", "Gamma <b>"],
+        "not reported": ["Beta"],
+        "": ["Zeta", "alpha", "Beta", "Gamma <b>"],
+    }.items():
         chooser.select_option(value)
         assert names(root) == expected
     chooser.focus()
@@ -96,7 +101,12 @@ def test_every_control_is_reached_by_tab_and_the_box_scrolls_by_arrow_keys(page,
     for _ in range(3 + 1 + len(SHOWN)):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
-    assert reached.count("rows") == 1 and reached.count("BUTTON") == len(SHOWN) and "INPUT" in reached and "SELECT" in reached
+    assert (
+        reached.count("rows") == 1
+        and reached.count("BUTTON") == len(SHOWN)
+        and "INPUT" in reached
+        and "SELECT" in reached
+    )
     box = page.get_by_role("region", name="Four studies")
     assert box.evaluate("node => node.scrollWidth > node.clientWidth")
     box.focus()
@@ -120,7 +130,10 @@ def test_the_heading_stays_in_view(page, file):
 
 def test_the_name_of_a_row_stays_in_view_where_there_is_room(page, file):
     page.goto(file)
-    where = "document.querySelector('.rows').scrollLeft = 200, document.querySelector('tbody th').getBoundingClientRect().left"
+    where = (
+        "document.querySelector('.rows').scrollLeft = 200, "
+        "document.querySelector('tbody th').getBoundingClientRect().left"
+    )
     box = "document.querySelector('.rows').getBoundingClientRect().left"
     page.set_viewport_size({"width": 700, "height": 800})
     assert page.evaluate(where) == pytest.approx(page.evaluate(box), abs=2)

@@ -5,6 +5,7 @@ own box; then the first column stays where it is, so that it is seen beside the 
 """
 
 import pytest
+
 from built import HTML, PAGES, need
 
 WIDE, PHONE = (1280, 1920), 400

@@ -31,7 +31,10 @@ def record(**changes):
     made |= {"case": "sub-a", "verdict": "review", "reasons": ["why"], "inputs": {"flair": flair}, "bytes": {}}
     made |= {"scores": {"volume_ml": 1.5}, "truth": {}, "features": {}, "ranges": {"volume_ml": [1, 2]}}
     made["predicted_dice"] = {"value": 0.5, "low": None, "high": None, "valid": False}
-    made["guarantee"] = {"threshold": None, "possible": False, "applies": False, "tau": 0.5, "risk": 0.1, "level": 0.9}
+    made["guarantee"] = {"threshold": None, "possible": False, "applies": False}
+    made["guarantee"] |= {"asked": 0.1, "risk": None, "level": 0.9, "failure": "a lesion Dice below 0.5"}
+    made["failure"] = {"chance": 0.5, "low": 0.1, "high": None}
+    made["findings"] = [{"kind": "mask", "short": "why", "detail": ""}]
     made["ood"] = {"in_distribution": False, "score": None, "limit": None, "outside": []}
     return made | changes
 

@@ -47,6 +47,7 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
     record = {
         "case": case, "patient": case, "judged": "given" if given else "own", "program": "LST <1>" if given else "",
         **verdict.decide(scores | features, calibration(), given),
+        "orientation": {"upright": True, "fit": 0.9, "best_fit": 0.9, "words": "The brain lies as the header says."},
         "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "true_on_scan_ml": 12.5, "hd95_mm": 4.0},
         "scores": scores, "features": features, "ranges": {"volume_ml": [1.0, 20.0]},
         "inputs": {"flair": {"path": path, "sha256": "ab" * 32}}, "files": {"mask": f"{case}_mask.nii.gz"},
@@ -123,7 +124,7 @@ def test_our_own_segmentation_has_two_outlines(page, written):
 
 def test_names_from_outside_stay_names(page, written):
     hostile = judgement(path=HOSTILE)
-    hostile.record["reasons"].append(HOSTILE)
+    hostile.record["findings"].append({"kind": "scan", "short": HOSTILE, "detail": HOSTILE})
     html = report.case(hostile)
     assert "<img" not in html and html.count("</script>") == 1
     problems = watch(page)
@@ -150,7 +151,7 @@ def group(made):
 def test_a_group_that_was_not_judged_alike_says_so():
     made = records(3)
     assert "not all judged by the same rule" not in group(made).html()
-    made[0]["guarantee"] |= {"risk": 0.3}
+    made[0]["guarantee"] |= {"asked": 0.3}
     html = group(made).html()
     assert "not all judged by the same rule" in html and "at most 30 %" in html and "2 of them" in html
 
@@ -183,6 +184,29 @@ def test_group_report_is_in_order(page, written, tmp_path):
         "the rule, and intervals that do not hold"
     )
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
+
+
+def test_the_worst_come_first_and_a_slider_says_what_is_left(page, written):
+    made = records()
+    page.goto(written("group.html", group(made).html()))
+    names = [name.strip() for name in page.locator("tbody th").all_inner_texts()]
+    assert names == [*(f"sub-{i:02d}" for i in range(12)), "sub-bad"]  # a higher prediction, a lower chance of failure
+    said, slider, count = page.locator("#left"), page.locator("#slider"), page.locator("#count")
+    left = [float(re.search(r"Then ([\d.e-]+) with", said.inner_text())[1])]
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+        left.append(float(re.search(r"Then ([\d.e-]+) with", said.inner_text())[1]))
+    assert left == sorted(left, reverse=True) and left[0] > 2 and left[-1] == 0
+    assert page.locator("tr.looked").count() == 12 and count.input_value() == "12"
+    count.fill("3")
+    count.press("Enter")
+    assert page.locator("tr.looked").count() == 3 and slider.input_value() == "3"
+    # One short sentence first; the numbers unfold by keyboard.
+    detail = page.locator("tbody details").first
+    assert "distance" not in detail.inner_text()
+    detail.locator("summary").press("Enter")
+    assert "distance" in detail.inner_text()
 
 
 def test_group_table_sorts_by_a_click(page, written):

@@ -106,7 +106,9 @@ def check(table: pd.DataFrame) -> list[str]:
             found += [f"{name} {value!r} is none of {', '.join(allowed)}" for value in unknown]
         for name, (low, high) in _NUMBERS.items():
             if row[name] < low or (high is not None and row[name] > high):
-                found.append(f"{name} {row[name]:g} is not between {low} and {high if high is not None else 'infinity'}")
+                found.append(
+                    f"{name} {row[name]:g} is not between {low} and {high if high is not None else 'infinity'}"
+                )
         for name in ("segmentation_quality", "reported", "note"):
             if re.search(r"\d,\d{1,2}(?!\d)", row[name]):
                 found.append(f"{name} has a decimal comma: {row[name]!r}")

@@ -21,8 +21,11 @@ import pandas as pd
 from wmhqc import failure, thresholds
 
 TAU = 0.75
-REGRESSORS = {"image": "predicted_dice_image", "uncertainty": "predicted_dice_uncertainty",
-              "error": "predicted_dice_error"}
+REGRESSORS = {
+    "image": "predicted_dice_image",
+    "uncertainty": "predicted_dice_uncertainty",
+    "error": "predicted_dice_error",
+}
 
 # The VS of folds 2 to 5 were never published. These (tp, fp, fn, tn) of the five folds are
 # inferred: they give the rounded cells of Table 1 for the Dice of the authors' second run
@@ -56,8 +59,12 @@ def table() -> pd.DataFrame:
         Dice of that run, and `vs_error` (rescaled, FLAIR - reconstruction), fold 1 only;
         `lesion_percent` of the brain; `lesion_ml` (derived: the voxel size is assumed).
     """
-    cases = pd.read_csv(files("wmhqc") / "data" / "published_per_case.csv", dtype={"site": str, "patient": str},
-                        keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
+    cases = pd.read_csv(
+        files("wmhqc") / "data" / "published_per_case.csv",
+        dtype={"site": str, "patient": str},
+        keep_default_na=False,
+        na_values={c: [""] for c in _NUMBERS},
+    )
     names = cases[["database", "site", "patient"]].agg(lambda parts: "-".join(filter(None, parts)), axis=1)
     return cases.assign(case=names)[["case", *cases.columns]]
 
@@ -68,8 +75,10 @@ def counts() -> pd.DataFrame:
     Flagged: predicted Dice < 0.75. Dice: `paper_dice` (21 failed).
     """
     cases = table()
-    return pd.DataFrame([failure.confusion(cases["paper_dice"], cases[column] < TAU, TAU)
-                         for column in REGRESSORS.values()], index=pd.Index(REGRESSORS, name="input"))
+    return pd.DataFrame(
+        [failure.confusion(cases["paper_dice"], cases[column] < TAU, TAU) for column in REGRESSORS.values()],
+        index=pd.Index(REGRESSORS, name="input"),
+    )
 
 
 def vs_counts(rule: str) -> pd.DataFrame:
@@ -91,11 +100,19 @@ def per_fold(pair: str) -> pd.DataFrame:
     for _, part in table().groupby("fold"):
         dice, predicted = part["paper_dice"].to_numpy(), part[REGRESSORS[pair]].to_numpy()
         flagged = predicted < TAU
-        rows.append(failure.confusion(dice, flagged, TAU) | {
-            "failed": int((dice < TAU).sum()), "r": failure.pearson(dice, predicted),
-            "rho": failure.spearman(dice, predicted), "mae": failure.mae(dice, predicted),
-            "mean_dice": dice.mean(), "mean_after": dice[~flagged].mean(),
-            "median_dice": np.median(dice), "median_after": np.median(dice[~flagged])})
+        rows.append(
+            failure.confusion(dice, flagged, TAU)
+            | {
+                "failed": int((dice < TAU).sum()),
+                "r": failure.pearson(dice, predicted),
+                "rho": failure.spearman(dice, predicted),
+                "mae": failure.mae(dice, predicted),
+                "mean_dice": dice.mean(),
+                "mean_after": dice[~flagged].mean(),
+                "median_dice": np.median(dice),
+                "median_after": np.median(dice[~flagged]),
+            }
+        )
     return pd.DataFrame(rows, index=pd.RangeIndex(1, 6, name="fold"))
 
 
@@ -188,9 +205,17 @@ def by_lesion_load() -> pd.DataFrame:
     """Cases, failures and mean Dice in each quarter of the cases by lesion percent."""
     cases = table()
     quarter = pd.qcut(cases["lesion_percent"], 4, labels=["least", "second", "third", "most"])
-    return cases.assign(failed=cases["paper_dice"] < TAU).groupby(quarter, observed=True).agg(
-        cases=("case", "size"), highest_percent=("lesion_percent", "max"), failed=("failed", "sum"),
-        mean_dice=("paper_dice", "mean")).rename_axis("lesion_load")
+    return (
+        cases.assign(failed=cases["paper_dice"] < TAU)
+        .groupby(quarter, observed=True)
+        .agg(
+            cases=("case", "size"),
+            highest_percent=("lesion_percent", "max"),
+            failed=("failed", "sum"),
+            mean_dice=("paper_dice", "mean"),
+        )
+        .rename_axis("lesion_load")
+    )
 
 
 def table1() -> pd.DataFrame:
@@ -209,23 +234,35 @@ def table1() -> pd.DataFrame:
         "Dice kept" is the mean Dice of the cases that are not flagged, "Dice flagged"
         (error VS, `FLAGGED_DICE`) that of the flagged ones.
     """
-    named = {"Pearson r": "r", "MAE": "mae", "Dice after removal": "mean_after",
-             "Precision": "specificity", "Recall": "npv", "N": "flagged"}
-    printed = {"image": (0.566, 0.0536, 0.8197, 0.8947, 0.8095, 2.0),
-               "uncertainty": (0.7108, 0.045, 0.8191, 1.0, 0.8095, 0.0),
-               "error": (0.7329, 0.0569, 0.838, 0.9412, 0.8333, 3.0)}
+    named = {
+        "Pearson r": "r",
+        "MAE": "mae",
+        "Dice after removal": "mean_after",
+        "Precision": "specificity",
+        "Recall": "npv",
+        "N": "flagged",
+    }
+    printed = {
+        "image": (0.566, 0.0536, 0.8197, 0.8947, 0.8095, 2.0),
+        "uncertainty": (0.7108, 0.045, 0.8191, 1.0, 0.8095, 0.0),
+        "error": (0.7329, 0.0569, 0.838, 0.9412, 0.8333, 3.0),
+    }
     rows = []
     for pair, values in printed.items():
         medians = per_fold(pair).median()
-        rows += [(f"{pair}-prediction", cell, value, f"median {_LONG[name]}", medians[name])
-                 for (cell, name), value in zip(named.items(), values)]
+        rows += [
+            (f"{pair}-prediction", cell, value, f"median {_LONG[name]}", medians[name])
+            for (cell, name), value in zip(named.items(), values)
+        ]
     for rule, values in {"uncertainty VS < 1100": (0.929, 0.89, 3.2), "error VS < 20000": (0.477, 0.829, 10.0)}.items():
         folds = vs_counts(rule)
         # For error VS the table counts the 49 cases that were *not* flagged.
         n = "flagged" if rule.startswith("uncertainty") else "kept"
         means = folds.assign(kept=folds["fn"] + folds["tn"]).mean()
-        rows += [(rule, cell, value, f"mean {_LONG[name]}", means[name])
-                 for cell, name, value in zip(("Precision", "Recall", "N"), ("specificity", "npv", n), values)]
+        rows += [
+            (rule, cell, value, f"mean {_LONG[name]}", means[name])
+            for cell, name, value in zip(("Precision", "Recall", "N"), ("specificity", "npv", n), values)
+        ]
     rows.append(("error VS < 20000", "Dice after removal", 0.838, "mean Dice flagged", FLAGGED_DICE))
     return pd.DataFrame(rows, columns=["method", "cell", "published", "is", "recomputed"])
 
@@ -252,11 +289,14 @@ def table3() -> pd.DataFrame:
         voxel = COMPOSITION[name].voxel
         printed = PRINTED_VOXEL.get(name, voxel)
         rows[name] = {
-            "database": group["database"].iloc[0], "cases": len(group),
+            "database": group["database"].iloc[0],
+            "cases": len(group),
             "voxel_printed": " × ".join(f"{edge:g}" for edge in printed),
             "brain_ml_printed": group["brain_ml"].mean() * np.prod(printed) / np.prod(voxel),
-            "voxel": " × ".join(f"{edge:g}" for edge in voxel), "brain_ml": group["brain_ml"].mean(),
-            "lesion_percent": group["lesion_percent"].mean()}
+            "voxel": " × ".join(f"{edge:g}" for edge in voxel),
+            "brain_ml": group["brain_ml"].mean(),
+            "lesion_percent": group["lesion_percent"].mean(),
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("site").reindex(COMPOSITION)
 
 
@@ -274,8 +314,9 @@ def dice_from_lesion_load() -> np.ndarray:
 def with_baselines() -> pd.DataFrame:
     """`table` with `mean_of_three` (of the predicted Dice) and `dice_from_load` (`dice_from_lesion_load`)."""
     cases = table()
-    return cases.assign(mean_of_three=cases[list(REGRESSORS.values())].mean(axis=1),
-                        dice_from_load=dice_from_lesion_load())
+    return cases.assign(
+        mean_of_three=cases[list(REGRESSORS.values())].mean(axis=1), dice_from_load=dice_from_lesion_load()
+    )
 
 
 def _confusion(tp: int, fp: int, fn: int, tn: int) -> dict:
@@ -285,7 +326,22 @@ def _confusion(tp: int, fp: int, fn: int, tn: int) -> dict:
     return failure.confusion(np.where(failed, 0.0, 1.0), flagged, TAU)
 
 
-_LONG = {"r": "r", "mae": "MAE", "mean_after": "Dice kept", "specificity": "specificity", "npv": "NPV",
-         "flagged": "flagged", "kept": "not flagged"}
-_NUMBERS = ["paper_dice", "paper_dice_run2", *REGRESSORS.values(), "vs_uncertainty", "vs_uncertainty_dice",
-            "vs_error", "lesion_percent", "lesion_ml"]
+_LONG = {
+    "r": "r",
+    "mae": "MAE",
+    "mean_after": "Dice kept",
+    "specificity": "specificity",
+    "npv": "NPV",
+    "flagged": "flagged",
+    "kept": "not flagged",
+}
+_NUMBERS = [
+    "paper_dice",
+    "paper_dice_run2",
+    *REGRESSORS.values(),
+    "vs_uncertainty",
+    "vs_uncertainty_dice",
+    "vs_error",
+    "lesion_percent",
+    "lesion_ml",
+]

@@ -52,8 +52,14 @@ def measures(row: Mapping) -> dict:
     affine, flair, mask, brain = flair.affine, *(np.asanyarray(i.dataobj) for i in (flair, mask, brain))
     mask, brain = mask > 0, brain > 0
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    found = {"case": row["case"], "lesion_count": count, "lesion_mm3": np.nan,
-             "lesion_ml": mask.sum() * voxel_mm3 / 1000, "ventricle_mm": np.nan, "flair_contrast": np.nan}
+    found = {
+        "case": row["case"],
+        "lesion_count": count,
+        "lesion_mm3": np.nan,
+        "lesion_ml": mask.sum() * voxel_mm3 / 1000,
+        "ventricle_mm": np.nan,
+        "flair_contrast": np.nan,
+    }
     if count:
         around = surroundings(mask, affine) & brain
         found["lesion_mm3"] = np.median(np.bincount(labels.ravel())[1:]) * voxel_mm3

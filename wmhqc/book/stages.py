@@ -67,7 +67,8 @@ def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     if chosen["cases"] is None:
         _refuse_other_than_the_reference(chosen)
     table, note = _cohort(folder, chosen, jobs or os.cpu_count() or 1)
-    print(note)
+    if note:
+        print(note)
     table, problems = cohort.check(table, on_bad="leave out")
     write_table(problems, folder / "problems.csv")
     table = cohort.add_facts(table).merge(prepare(table, folder, chosen["size"], jobs), on="case")

@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from wmhqc.failure import Criterion
 from wmhqc.screen import brainmask, calibration, group, inputs, judge, output, records, report, verdict
 from wmhqc.screen.discover import discover
 from wmhqc.screen.parallel import each
@@ -24,7 +25,7 @@ def run(arguments) -> int:
     arguments.program = " ".join(arguments.program.split())  # as it comes back from a table
     rows = find_rows(arguments)
     out = output.open_folder(arguments.out, arguments.source)
-    kept = ("resample", "extract_brain", "label", "calibration", "passes", "tau", "risk", "level")
+    kept = ("resample", "extract_brain", "label", "calibration", "passes", "failed_if", "risk", "level")
     settings = {name: getattr(arguments, name) for name in kept}
     _say_what_can_be_guaranteed(settings, out, bool(arguments.segmentation), arguments.program)
     _refuse_own_results(rows, out)
@@ -128,13 +129,10 @@ def _say_what_can_be_guaranteed(settings: dict, out: Path, given: bool, program:
     path = settings["calibration"]
     if path and output.real(path).is_relative_to(out):
         raise ValueError(f"{path} lies in {out}, which would change it; write the results elsewhere (--out)")
-    cases = calibration.same_origin(_calibration(path), given, program)
-    choice = verdict.certified_threshold(cases, *(settings[name] for name in ("tau", "risk", "level")))
-    if not choice.possible:
-        print(
-            f"note: at most {100 * settings['risk']:g} % failures among the accepted {choice.message}. So every scan "
-            "will be for review; labelled scans of your own may change that (--calibration)"
-        )
+    criterion = Criterion.parse(settings["failed_if"])
+    words = verdict.what_is_missing(_calibration(path), given, program, criterion, settings["risk"], settings["level"])
+    if words:
+        print(f"note: {words}; labelled scans of your own may change that (--calibration)")
 
 
 # ---------------------------------------------------------------- one case
@@ -173,7 +171,8 @@ def _judged(row: dict, settings: dict, out: Path) -> dict:
     if settings["extract_brain"] and "brainmask" not in images:
         images["brainmask"] = brainmask.extract(images["t1"], out)
         notes.append("The brain mask was made with deepbet.")
-    rule = {name: settings[name] for name in ("passes", "tau", "risk", "level")}
+    rule = {name: settings[name] for name in ("passes", "risk", "level")}
+    rule["criterion"] = Criterion.parse(settings["failed_if"])
     judgement = judge.judge(row, _networks(), _calibration(settings["calibration"]), images, notes, **rule)
     judgement.record["settings"] = settings
     records.write(judgement, out, report.case(judgement))

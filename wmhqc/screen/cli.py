@@ -76,8 +76,9 @@ def parser() -> argparse.ArgumentParser:
 
     add = qc.add_argument_group("the guarantee").add_argument
     add("--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, not the reference cases")
-    add("--failed-below", dest="tau", type=_share, default=0.5, metavar="DICE", help="a lower Dice is a failure (0.5)")
-    add("--risk", type=_share, default=0.1, help="highest share of failures among the accepted (0.1)")
+    words = "a failure: dice=0.5, a lower lesion Dice (default); f1=0.4, a lower lesion F1; volume=30, off by more %%"
+    add("--failed-if", type=_criterion, default="dice=0.5", metavar="WHAT=LIMIT", help=words)
+    add("--risk", type=_share, default=0.1, help="share of failures among the accepted to guarantee, or the best (0.1)")
     add("--confidence-level", dest="level", type=_share, default=0.9, help="of guarantee and interval (0.9)")
 
     add = qc.add_argument_group("work").add_argument
@@ -110,6 +111,16 @@ def _share(text: str) -> float:
     if not 0.001 <= value <= 0.999:
         raise argparse.ArgumentTypeError(f"must lie between 0.001 and 0.999, got {text}")
     return value
+
+
+def _criterion(text: str) -> str:
+    from wmhqc.failure import Criterion
+
+    try:
+        Criterion.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _labels(text: str) -> str:

@@ -7,34 +7,35 @@ import os
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 
-from wmhqc.screen.labels import LABELS, SCORE
+from wmhqc.screen import triage
+from wmhqc.screen.charts import link, looks, strip
+from wmhqc.screen.labels import LABELS
 from wmhqc.screen.output import inside, shown, stem, write_text
 from wmhqc.screen.records import read_record, to_json
-from wmhqc.screen.render import dice, number, percent, render
+from wmhqc.screen.render import at_most, dice, number, percent, render
 
 #: Columns that the report draws as strips.
-STRIPS = (SCORE, "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "ood_score")
+STRIPS = ("predicted_dice", "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "ood_score")
 #: Columns that it lists, and their heads.
 COLUMNS = {
     "case": "Scan",
     "verdict": "Verdict",
     "rule": "Rule",
-    "guarantee_applies": "Guarantee applies",
-    SCORE: "Predicted Dice",
+    "chance": "Chance of failure",
+    "predicted_dice": "Predicted Dice",
     "low": "from",
     "high": "to",
     "lesion_dice": "True Dice",
     "volume_on_scan_ml": "Volume (ml)",
-    "ood_score": "Distance",
     "reasons": "Reasons",
 }
-TEXTS = ("case", "verdict", "rule", "guarantee_applies", "reasons")
-DICES = (SCORE, "low", "high", "lesion_dice")
+TEXTS = ("case", "verdict", "rule", "reasons")
+DICES = ("predicted_dice", "low", "high", "lesion_dice")
+#: What a number is that holds only for scans and masks like the calibration cases; else it stands in brackets.
+CALIBRATED = ("chance", "low", "high")
 #: A cell that begins so is a formula to a spreadsheet; it gets an apostrophe in front, and so does one that has one.
 FORMULA = ("=", "+", "-", "@", "'")
 
@@ -78,23 +79,28 @@ def _left_its_folder(record: Mapping) -> bool:
 def row(record: Mapping) -> dict:
     """One row of the table of a group, from the record of a scan.
 
-    case, patient, judged, program, verdict, guarantee_applies, reasons, low, high and interval_valid (of the
-    predicted Dice), in_distribution, ood_score, outside (features beyond the calibration cases'), report; tau, risk,
-    level, threshold; flair, flair_sha256 and reference, by which `wmhqc.screen.calibration` knows the
-    scan and the networks; then all scores, truth and features. A scan that could not be judged
-    has its reason and no more.
+    case, patient, judged, program, verdict, guarantee_applies, reasons and kinds (scan, mask, doubt),
+    predicted_dice with low, high and interval_valid, chance (of failure) with chance_low and chance_high,
+    in_distribution, ood_score, outside (features beyond the calibration cases'), report; failure (in words), asked,
+    risk, level, threshold; flair, flair_sha256 and reference, by which `wmhqc.screen.calibration` knows the scan and
+    the networks; then all scores, truth and features. A scan that could not be judged has its reason and no more.
     """
     found = {"case": record["case"], "verdict": record["verdict"], "reasons": " ".join(record["reasons"])}
     if "scores" not in record:
         return found
-    predicted, guarantee, ood, flair = (record[name] for name in ("predicted_dice", "guarantee", "ood", "inputs"))
-    flair = flair["flair"]
+    predicted, guarantee, ood = (record[name] for name in ("predicted_dice", "guarantee", "ood"))
+    flair, failure = record["inputs"]["flair"], record["failure"]
     return found | {
         **{name: record.get(name, "") for name in ("patient", "judged", "program", "report", "reference")},
+        "kinds": " ".join(dict.fromkeys(finding["kind"] for finding in record["findings"])),
+        "predicted_dice": predicted["value"],
         "low": predicted["low"],
         "high": predicted["high"],
         "interval_valid": predicted["valid"],
-        **{name: guarantee[name] for name in ("tau", "risk", "level", "threshold")},
+        "chance": failure["chance"],
+        "chance_low": failure["low"],
+        "chance_high": failure["high"],
+        **{name: guarantee[name] for name in ("failure", "asked", "risk", "level", "threshold")},
         "guarantee_applies": guarantee["applies"],
         "in_distribution": ood["in_distribution"],
         "ood_score": ood["score"],
@@ -111,18 +117,22 @@ class Group:
     """The table and the report of many scans, from their records, of which one at a time is in memory."""
 
     def __init__(self, title: str = "Can you trust these masks?"):
-        self.title, self.rows, self.rules, self.bands = title, [], {}, {}
+        self.title, self.rows, self.rules, self.bands, self.findings = title, [], {}, {}, {}
 
     def add(self, record: Mapping) -> None:
         """Take in the record of a scan."""
         self.rows.append(row(record))
+        self.findings[record["case"]] = record.get("findings", [])
         if "scores" in record:
             guarantee = record["guarantee"]
             words = f"{rule_words(guarantee)} {record['calibration']}"
-            rule = self.rules.setdefault(words, {"name": _letters(len(self.rules)), "scans": 0, "thresholds": set()})
+            empty = {"name": _letters(len(self.rules)), "scans": 0, "thresholds": set(), "risks": set()}
+            rule = self.rules.setdefault(words, empty)
             rule["scans"] += 1
-            # differs a little between scans, as nobody is calibrated on himself
-            rule["thresholds"] |= {dice(guarantee["threshold"])} if guarantee["possible"] else set()
+            # both differ a little between scans, as nobody is calibrated on himself
+            if guarantee["possible"]:
+                rule["thresholds"].add(dice(guarantee["threshold"]))
+                rule["risks"].add(guarantee["risk"])
             self.rows[-1]["rule"] = rule["name"]
             self.bands = self.bands or record["ranges"] | {"ood_score": [0, record["ood"]["limit"] or 0]}
 
@@ -138,32 +148,60 @@ class Group:
         return table.to_csv(sep="\t", index=False, na_rep="n/a", quoting=csv.QUOTE_NONE)
 
     def html(self) -> str:
-        """The report: strips of the scores, and a table to sort."""
+        """The report: failures left after so many looks, a table with the worst first, and strips of the scores."""
         table = self.table()
+        for name in ("predicted_dice", "chance", "chance_low", "chance_high"):
+            table[name] = table.get(name, pd.Series(dtype=float)).astype(float)
+        judged = table["verdict"].isin(["accept", "review"])
+        # the worst first; before them those of which nothing is known, and last those that were not judged
+        worst_first = table["chance"].fillna(2).where(judged, -1).sort_values(ascending=False, kind="stable").index
+        table, judged = table.loc[worst_first], judged[worst_first]
         one_rule = len(self.rules) < 2
         counts = {name: int((table["verdict"] == name).sum()) for name in ("accept", "review")}
         counts["failed"] = len(table) - sum(counts.values())
         rows = [to_json(found) for found in table.to_dict("records")]
         for found in rows:
-            judged = isinstance(found.get("guarantee_applies"), bool)
-            found["report"] = _link(found["case"]) if judged else ""
-            found["guarantee_applies"] = ("yes" if found["guarantee_applies"] else "no") if judged else ""
+            found["judged"] = found["verdict"] in ("accept", "review")
+            found["report"] = link(found["case"]) if found["judged"] else ""
+            found["findings"] = self.findings[found["case"]]
+        writers = dict.fromkeys(DICES, dice) | {"chance": lambda value: "–" if value is None else at_most(value)}
         columns = [
-            {"name": name, "label": label, "numeric": name not in TEXTS, "write": dice if name in DICES else number}
+            {"name": name, "label": label, "numeric": name not in TEXTS, "write": writers.get(name, number)}
             for name, label in COLUMNS.items()
             if name in table and table[name].notna().any() and not (name == "rule" and one_rule)
         ]
-        bands = self.bands if one_rule else {}
+        left = self._left(table[judged])
         return render(
             "group.html",
             title=self.title,
             rows=rows,
             counts=counts,
             columns=columns,
-            strips=[_strip(table, name, bands) for name in STRIPS if name in table and table[name].notna().any()],
-            rules={words: rule | {"thresholds": sorted(rule["thresholds"])} for words, rule in self.rules.items()},
+            calibrated=CALIBRATED,
+            left=left,
+            chart=looks(left) if left else "",
+            unlike=int((~table["interval_valid"][judged].astype(bool)).sum()) if judged.any() else 0,
+            strips=[
+                strip(table, name, self.bands if one_rule else {})
+                for name in STRIPS
+                if name in table and table[name].notna().any()
+            ],
+            rules={words: _gathered(rule) for words, rule in self.rules.items()},
             labelled="lesion_dice" in table and bool(table["lesion_dice"].notna().any()),
         )
+
+    def _left(self, table: pd.DataFrame) -> dict:
+        """Failures left after each number of looks, and what a failure is; nothing where no chance is known."""
+        alike = not table.empty and table["failure"].nunique() == table["level"].nunique() == 1
+        if not alike or table["chance"].isna().all():
+            return {}
+        level = float(table["level"].iloc[0])
+        left = triage.expected_left(table["chance"], table["chance_low"], table["chance_high"], level)
+        return left | {"words": table["failure"].iloc[0], "level": level, "scans": len(table)}
+
+
+def _gathered(rule: Mapping) -> dict:
+    return rule | {"thresholds": sorted(rule["thresholds"]), "risk": at_most(max(rule["risks"], default=1))}
 
 
 def _cell(value):
@@ -173,53 +211,14 @@ def _cell(value):
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _link(case: str) -> str:
-    """Address of a report, seen from that of the group: beside it, whatever a record says."""
-    return quote(f"{case}.html")
-
-
 def _letters(number: int) -> str:
     """A, B ... Z, A1, B1 ..."""
     return string.ascii_uppercase[number % 26] + (str(number // 26) if number > 25 else "")
 
 
 def rule_words(guarantee: Mapping) -> str:
-    """The rule of a verdict, in one sentence."""
-    wanted = f"at most {percent(guarantee['risk'])} of the accepted have a lesion Dice below {number(guarantee['tau'])}"
-    wanted += f", at a confidence level of {percent(guarantee['level'])}"
-    if not guarantee["possible"]:
-        return f"Wanted: {wanted}. With these calibration cases this cannot be guaranteed."
-    return f"Accepted is where the guarantee applies and the predicted Dice reaches a threshold: {wanted}."
-
-
-def _strip(table: pd.DataFrame, name: str, bands: Mapping) -> dict:
-    """One score of all scans as dots on a line."""
-    from markupsafe import Markup, escape
-
-    label, unit = LABELS.get(name, ("distance from the calibration cases", ""))
-    known = table[table[name].notna()]
-    values = known[name].to_numpy(float)
-    ends = [values.min(), values.max()]
-    band = bands.get(name, [])
-    low, high = min(ends + band), max(ends + band)
-
-    def place(value: float) -> float:  # in per cent of the width
-        return 2 + 96 * (value - low) / ((high - low) or 1)
-
-    parts = []
-    if band:
-        parts.append(
-            f'<rect class="band" x="{place(band[0]):.1f}%" width="{place(band[1]) - place(band[0]):.1f}%" height="56"/>'
-        )
-    parts.append('<line class="axis" x1="2%" x2="98%" y1="56" y2="56"/>')
-    for i, (row, value) in enumerate(zip(known.to_dict("records"), values, strict=True)):
-        height = 8 + 40 * (i * 0.6180339887498949 % 1)  # spread, so that equal values are seen
-        dot = (
-            f'<circle class="{escape(row["verdict"])}" cx="{place(value):.1f}%" cy="{height:.0f}" r="5">'
-            f"<title>{escape(row['case'])}: {number(value)}</title></circle>"
-        )
-        parts.append(f'<a href="{escape(_link(row["case"]))}" tabindex="-1">{dot}</a>')
-    svg = f'<svg width="100%" height="58" aria-hidden="true">{"".join(parts)}</svg>'
-    words = f"{number(values.min())} to {number(values.max())}, median {number(float(np.median(values)))}"
-    ends = f'<div class="ends"><span>{number(low)}</span><span>{words}</span><span>{number(high)}</span></div>'
-    return {"label": f"{label} ({unit})" if unit else label, "svg": Markup(svg + ends)}
+    """What was asked for, in one sentence."""
+    return (
+        f"Asked for: at most {percent(guarantee['asked'])} of the accepted have {guarantee['failure']}, at a "
+        f"confidence level of {percent(guarantee['level'])}."
+    )

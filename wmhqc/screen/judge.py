@@ -25,6 +25,7 @@ from wmhqc.checks import contrast, find_brain
 from wmhqc.features import scan_features
 from wmhqc.screen import inputs
 from wmhqc.screen.calibration import exclude_patient, ranges, reference_cases
+from wmhqc.screen.orientation import orientation
 from wmhqc.screen.records import map_names, provenance, to_json
 from wmhqc.screen.verdict import decide
 
@@ -84,15 +85,15 @@ def judge(
     passes : int
         Monte Carlo passes.
     **rule
-        tau, risk and level of `wmhqc.screen.verdict.decide`.
+        criterion, risk and level of `wmhqc.screen.verdict.decide`.
 
     Returns
     -------
     Judgement
         Its `record`: case; patient; judged (own or given) and program; what `decide` returns; scores; truth (empty
-        without a manual mask); features; ranges (what the middle 98 % of the calibration cases have); notes; what it
-        rests on (`wmhqc.screen.records.provenance`). Dice and threshold are measured on the networks' grid;
-        `dice_on_scan` and `*_on_scan_ml` on the scan's.
+        without a manual mask); features; orientation; ranges (what the middle 98 % of the calibration cases have);
+        notes; what it rests on (`wmhqc.screen.records.provenance`). Dice and threshold are measured on the networks'
+        grid; `dice_on_scan` and `*_on_scan_ml` on the scan's.
     """
     networks = load_networks() if networks is None else networks
     known = reference_cases() if calibration is None else calibration
@@ -118,13 +119,14 @@ def judge(
     scores |= on_scan
 
     truth = {name: scores.pop(name) for name in _truth_names() if name in scores} | truth_on_scan
-    features = scan_features(prepared)
+    features, lies = scan_features(prepared), orientation(prepared)
     record = {
         "case": row["case"],
         "patient": row.get("patient") or row["case"],
         "judged": "given" if given else "own",
         "program": program,
-        **decide(scores | features, calibration, given, program=program, **rule),
+        **decide(scores | features, calibration, given, program=program, orientation=lies, **rule),
+        "orientation": lies,
         "truth": truth,
         "scores": scores,
         "features": features,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from wmhqc import catalogue
 from wmhqc.features import FEATURES
 
-#: The score that predicts the Dice of any segmentation, and on which the verdict rests.
+#: The Dice that a network predicts of any segmentation, from the mask and FLAIR.
 SCORE = "predicted_dice_mask"
+#: What keeps a segmentation from being accepted.
+KINDS = {"scan": "The scan", "mask": "The mask", "doubt": "The doubt"}
 #: Name -> (what it is, unit): the catalogue, what only the screening tool measures, and the features of a scan.
 LABELS = {
     **{score.name: (score.label, score.unit) for score in catalogue.scores().values()},

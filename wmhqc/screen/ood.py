@@ -51,7 +51,7 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
         )
         return result | {"words": words}
     point, others = np.array([features[name] for name in known], float), table.to_numpy(float)
-    kept, limit = _inliers(others.tobytes(), len(known))
+    kept, limit, _ = _inliers(others.tobytes(), len(known))
     outliers = table.index.delete(list(kept))
     others = others[list(kept)]
     score = _distance(point, others)
@@ -72,6 +72,18 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
     return found | {"words": words}
 
 
+def in_distribution(calibration: pd.DataFrame) -> pd.Series:
+    """Which calibration cases are in distribution, each compared with the others (bool, those with features)."""
+    known = [name for name in FEATURES if name in calibration]
+    table = calibration[known].dropna() if known else pd.DataFrame()
+    if len(table) < MIN_CALIBRATION:
+        return pd.Series(dtype=bool)
+    kept, limit, distances = _inliers(table.to_numpy(float).tobytes(), len(known))
+    inside = pd.Series(False, table.index)
+    inside.iloc[list(kept)] = np.array(distances) <= limit
+    return inside
+
+
 def explain(found: Mapping) -> str:
     """What `ood_score` found, with the three features that differ most."""
     most = "; ".join(describe(feature) for feature in found["outside"][:3])
@@ -86,8 +98,8 @@ def describe(feature: Mapping) -> str:
 
 
 @functools.lru_cache(maxsize=8)  # the same calibration cases for all scans
-def _inliers(data: bytes, columns: int) -> tuple[tuple[int, ...], float]:
-    """Rows of a table of features that are no outliers, and the distance that most of them keep from the others."""
+def _inliers(data: bytes, columns: int) -> tuple[tuple[int, ...], float, tuple[float, ...]]:
+    """Rows of a table of features that are no outliers, the distance most of them keep from the others, and all."""
     table = np.frombuffer(data).reshape(-1, columns)
     kept = np.arange(len(table))
     distances = _leave_one_out(table)
@@ -95,7 +107,8 @@ def _inliers(data: bytes, columns: int) -> tuple[tuple[int, ...], float]:
     if not good.all() and good.sum() >= MIN_CALIBRATION:
         kept, distances = kept[good], _leave_one_out(table[good])
     enough = math.ceil(round(OOD_QUANTILE * (len(kept) + 1), 9))
-    return tuple(kept.tolist()), float(np.sort(distances)[min(enough, len(kept)) - 1])
+    limit = float(np.sort(distances)[min(enough, len(kept)) - 1])
+    return tuple(kept.tolist()), limit, tuple(distances.tolist())
 
 
 def _leave_one_out(table: np.ndarray) -> np.ndarray:

@@ -52,12 +52,14 @@ def _sound(record: Mapping) -> bool:
     if "scores" in record:
         guarantee, predicted, ood, flair = _parts(record)
         values = record["scores"] | record["truth"] | record["features"]
-        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"]]
+        numbers += [*values.values(), ood["score"], ood["limit"], guarantee["threshold"], guarantee["risk"]]
         numbers += [predicted[name] for name in ("value", "low", "high")]
+        numbers += [record["failure"][name] for name in ("chance", "low", "high")]
         numbers = [number for number in numbers if number is not None]
-        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("tau", "risk", "level"))]
+        numbers += [*sum(record["ranges"].values(), []), *(guarantee[name] for name in ("asked", "level"))]
         texts += [record[name] for name in ("patient", "judged", "program", "key", "calibration", "created")]
-        texts += [record["reference"], flair["path"], flair["sha256"], *values]
+        texts += [record["reference"], flair["path"], flair["sha256"], guarantee["failure"], *values]
+        texts += [finding[name] for finding in record["findings"] for name in ("kind", "short", "detail")]
         known &= set(record["bytes"]) <= set(names(case)) and {found["name"] for found in ood["outside"]} <= set(LABELS)
         known &= all(name.isidentifier() for name in values)
     known &= re.fullmatch(r"[A-Za-z0-9][\w.-]*", case) is not None

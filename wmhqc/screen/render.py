@@ -26,7 +26,13 @@ def render(template: str, **values) -> str:
     )
     # Without its folders, whose names may say more than a report should when it is passed on.
     environment.globals["file_name"] = lambda path: PurePath(path).name
-    environment.globals |= {"number": number, "dice": dice, "percent": percent, "version": __version__}
+    environment.globals |= {
+        "number": number,
+        "dice": dice,
+        "percent": percent,
+        "at_most": at_most,
+        "version": __version__,
+    }
     if "explorer" in values:
         values["explorer"] = Markup(values["explorer"])
     return environment.get_template(template).render(values)
@@ -44,6 +50,11 @@ def number(value, digits: int = 3) -> str:
 def dice(value) -> str:
     """A Dice for a reader: two decimals, a dash where there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.2f}".replace("-", "−")
+
+
+def at_most(share: float) -> str:
+    """A share as whole percentage, rounded up: what is at most so much is still."""
+    return f"{math.ceil(round(100 * share, 6))} %"
 
 
 def percent(share: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from wmhqc import preprocess
 from wmhqc.screen.inputs import INPUTS
-from wmhqc.screen.labels import LABELS
+from wmhqc.screen.labels import KINDS, LABELS
 from wmhqc.screen.render import number, percent, render
 
 #: Longest edge of the pictures in a report, in voxels.
@@ -31,6 +31,7 @@ def case(judgement) -> str:
         record=record,
         explorer=viewer(judgement).to_html(),
         labels=LABELS,
+        kinds=KINDS,
         inputs=INPUTS,
         outside=outside,
         bar=bar,
@@ -99,8 +100,10 @@ def bar(record: Mapping) -> str:
     from markupsafe import Markup
 
     predicted, truth, tau = record["predicted_dice"], record["truth"].get("lesion_dice"), record["guarantee"]["tau"]
-    marks = [f'<span class="tau" style="left:{100 * tau:.1f}%"></span>']
-    words = [f"┆ failed below {number(tau)}"]
+    marks, words = [], []
+    if tau is not None:
+        marks.append(f'<span class="tau" style="left:{100 * tau:.1f}%"></span>')
+        words.append(f"┆ failed below {number(tau)}")
     if predicted["low"] is not None:
         left, width = 100 * predicted["low"], 100 * (predicted["high"] - predicted["low"])
         marks.append(f'<span class="interval" style="left:{left:.1f}%;width:{width:.1f}%"></span>')

@@ -74,7 +74,12 @@ def table(
     return TableExplorer(
         data={
             "columns": [
-                {"name": name, "label": shown.get(name, name), "shown": name in shown, "number": _is_number(frame[name])}
+                {
+                    "name": name,
+                    "label": shown.get(name, name),
+                    "shown": name in shown,
+                    "number": _is_number(frame[name]),
+                }
                 for name in names
             ],
             "rows": [[_plain(value) for value in row] for row in frame[names].itertuples(index=False, name=None)],

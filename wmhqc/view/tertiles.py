@@ -79,7 +79,8 @@ def burden(
         found[name] = {
             measure: {
                 group: _interval(statistic, truth, q, thirds, [where], draws, seed) for group, where in groups.items()
-            } | {"within": _interval(statistic, truth, q, thirds, [groups[name] for name in TERTILES], draws, seed)}
+            }
+            | {"within": _interval(statistic, truth, q, thirds, [groups[name] for name in TERTILES], draws, seed)}
             for measure, statistic in {"auroc": auroc, "spearman": failure.spearman}.items()
         }
     return BurdenExplorer(

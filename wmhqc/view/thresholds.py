@@ -7,9 +7,8 @@ from itertools import groupby
 import numpy as np
 import traitlets
 
-from wmhqc import failure, thresholds
+from wmhqc import catalogue, failure, thresholds
 from wmhqc.view.widget import Explorer, module
-from wmhqc import catalogue
 
 # What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.
 RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "promise": thresholds.guaranteed_risk}
@@ -96,15 +95,17 @@ def threshold(
     scores = []
     for name in names:
         sign, values = _direction(name, confidence), shown[name].to_numpy(float)
-        scores.append({
-            "name": name,
-            "label": labels.get(name, name),
-            "confidence": sign,
-            "values": [None if np.isnan(value) else value for value in values.tolist()],
-            "fixed": fixed.get(name),
-            "presets": [] if validation is None else _presets(validation, name, dice, sign, presets),
-            **_curve(truth, sign * values),
-        })
+        scores.append(
+            {
+                "name": name,
+                "label": labels.get(name, name),
+                "confidence": sign,
+                "values": [None if np.isnan(value) else value for value in values.tolist()],
+                "fixed": fixed.get(name),
+                "presets": [] if validation is None else _presets(validation, name, dice, sign, presets),
+                **_curve(truth, sign * values),
+            }
+        )
     curves = {"random": {"label": "random", **_curve(truth, np.zeros(len(truth)))}}
     if baseline in shown and shown[baseline].notna().any() and names != [baseline]:
         sign = _direction(baseline, confidence if isinstance(confidence, dict) else None)
