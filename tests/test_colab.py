@@ -26,7 +26,21 @@ from wmhqc.release import release
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
-ALONE = {name: SETS["smoke"][name] for name in ("index", "data", "published", "which_score", "promises", "your_scan", "you", "speed", "literature", "audit")}
+ALONE = {
+    name: SETS["smoke"][name]
+    for name in (
+        "index",
+        "data",
+        "published",
+        "which_score",
+        "promises",
+        "your_scan",
+        "you",
+        "speed",
+        "literature",
+        "audit",
+    )
+}
 ALONE["vs_thresholds"] = {"train": False}
 CHAIN = ("data", "training", "uncertainty", "error_maps", "vs_thresholds", "dice_regression")
 #: Chapters that read the results of others, as they make them with a small reference run.
@@ -90,7 +104,12 @@ def execute(machine, chapter, parameters, folder, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     folder.mkdir(exist_ok=True)
     return papermill.execute_notebook(
-        str(ROOT / "book" / f"{chapter}.ipynb"), None, parameters=parameters, kernel_name="colab", cwd=str(folder), progress_bar=False
+        str(ROOT / "book" / f"{chapter}.ipynb"),
+        None,
+        parameters=parameters,
+        kernel_name="colab",
+        cwd=str(folder),
+        progress_bar=False,
     )
 
 

@@ -142,7 +142,11 @@ def test_a_training_of_other_settings_begins_anew(tmp_path):
 def test_chapters_go_on_with_a_released_run(tmp_path):
     """What the default book does, `train = False`, at the smallest size: networks and results of a released run."""
     run = tmp_path / "run"
-    chapters = {"data": {"size": 16, "ms17": False}, "training": {"epochs": 1, "steps": 2}, "uncertainty": {"passes": 3}}
+    chapters = {
+        "data": {"size": 16, "ms17": False},
+        "training": {"epochs": 1, "steps": 2},
+        "uncertainty": {"passes": 3},
+    }
     for chapter in (*chapters, "error_maps", "vs_thresholds", "dice_regression"):
         source, given = str(BOOK / f"{chapter}.ipynb"), {"run": str(run), **chapters.get(chapter, {})}
         papermill.execute_notebook(

@@ -8,7 +8,9 @@ import yaml
 
 from built import NOTEBOOKS, ROOT, need
 
-CHAPTERS = sorted(page.stem for page in (ROOT / "book").glob("*.md") if "{code-cell}" in page.read_text(encoding="utf-8"))
+CHAPTERS = sorted(
+    page.stem for page in (ROOT / "book").glob("*.md") if "{code-cell}" in page.read_text(encoding="utf-8")
+)
 SMOKE = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())["smoke"]
 PROGRESS = re.compile(r"^\s*$|\d+%\|.*\|")  # a bar of tqdm
 
@@ -42,7 +44,11 @@ def test_every_number_of_the_text_was_computed(chapter):
     _, notebook = chapter
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     asked = set(re.findall(r"\{glue:text\}`([^`:]+)", text))
-    glued = {output.metadata["scrapbook"]["name"] for _, output in outputs(notebook) if "scrapbook" in output.get("metadata", {})}
+    glued = {
+        output.metadata["scrapbook"]["name"]
+        for _, output in outputs(notebook)
+        if "scrapbook" in output.get("metadata", {})
+    }
     assert asked <= glued, f"not computed: {asked - glued}"
 
 
@@ -72,7 +78,9 @@ def test_every_figure_has_a_caption_and_words_for_those_who_do_not_see_it(chapte
         if not drawn or any("wmhqc-plain" in page for page in pages):  # "Predict first" says itself what it is
             continue
         following = [c for c in notebook.cells[place + 1 :] if not {"remove-cell"} & set(c.metadata.get("tags", []))]
-        assert following[0].cell_type == "markdown" and re.match(r"\*(Figure|Table|Explorer)\b", following[0].source), cell.source
+        assert following[0].cell_type == "markdown" and re.match(r"\*(Figure|Table|Explorer)\b", following[0].source), (
+            cell.source
+        )
         if "image/png" in drawn:
             assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 20, cell.source
         for output in cell.outputs:

@@ -6,6 +6,7 @@ ordinary Jupyter widget (anywidget). On a page of the book, where no Python runs
 request, no kernel, and it works from a file that was opened with a double click.
 """
 
+from wmhqc.view.artefacts import ArtefactExplorer, artefacts
 from wmhqc.view.brains import QuizExplorer, quiz
 from wmhqc.view.dropout import PassesExplorer, passes, running
 from wmhqc.view.guarantee import GuaranteeExplorer, guarantee
@@ -19,6 +20,7 @@ from wmhqc.view.volume import HoldExplorer, hold, hold_numbers
 from wmhqc.view.widget import Explorer
 
 __all__ = [
+    "ArtefactExplorer",
     "BurdenExplorer",
     "CalibrationExplorer",
     "CaseExplorer",
@@ -32,6 +34,7 @@ __all__ = [
     "TableExplorer",
     "ThresholdExplorer",
     "TraysExplorer",
+    "artefacts",
     "burden",
     "calibration",
     "calibration_numbers",

@@ -29,7 +29,7 @@ function render({ model, el }) {
   const passes = range("Passes N", { min: 1, max: count, step: 1 }, (n) => set({ passes: n }));
   const rate = range("Dropout rate", { min: 0, max: rates.length - 1, step: 1 }, (k) => set({ rate: k }));
   const slice = range("Slice, from low to high", { min: 0, step: 1 }, (z) => set({ slice: z }));
-  const outline = html("button", { type: "button", "aria-pressed": "true" }, sample(MANUAL), "Manual outline");
+  const outline = html("button", { type: "button", "aria-pressed": "true" }, lineSample(MANUAL), "Manual outline");
   outline.addEventListener("click", () => {
     manual = !manual;
     outline.setAttribute("aria-pressed", manual);
@@ -37,11 +37,12 @@ function render({ model, el }) {
   });
   const jumps = html("div", { class: "buttons" });
   const [scan, entropy] = [
-    panel("FLAIR, outline of each pass", "application", "Crosshair: the arrow keys move it by one voxel."),
-    panel("Entropy of their mean (bit)", "img", "Entropy of the mean."),
+    sliceFrame("FLAIR, outline of each pass", { role: "application", tabindex: 0, "aria-label": "Crosshair: the arrow keys move it by one voxel." }),
+    sliceFrame("Entropy of their mean (bit)", { role: "img", "aria-label": "Entropy of the mean." }),
   ];
-  entropy.frame.append(html("div", { class: "scale" }, "0", colourBar(CIVIDIS), "1"));
-  scan.frame.append(html("div", { class: "scale" }, html("span", {}, sample(PASS), "each pass"), html("span", {}, sample("#ffffff"), "their mean")));
+  [scan, entropy].forEach(({ canvas }) => follow(canvas));
+  entropy.frame.append(colourBar(CIVIDIS, "0", "1"));
+  scan.frame.append(html("div", { class: "scale" }, html("span", {}, lineSample(PASS), "each pass"), html("span", {}, lineSample("#ffffff"), "their mean")));
   const words = html("p", { class: "summary apart", role: "status" });
   const curve = svg("svg", { class: "chart", role: "img" });
   const runs = CURVES.map(([, title]) => {
@@ -62,20 +63,7 @@ function render({ model, el }) {
       + `one for each dropout rate; the thick one is the rate of the slider. The network learned with a rate of ${trained}.`));
   el.replaceChildren(root);
 
-  function sample(color) {
-    const node = html("span", { class: "sample" }, html("span"));
-    node.firstChild.style.background = color;
-    return node;
-  }
-
-  function colourBar(stops) {
-    const bar = html("span", { class: "bar" });
-    bar.style.background = `linear-gradient(to right, ${stops.split(" ").map((c) => `#${c}`).join(", ")})`;
-    return bar;
-  }
-
-  function panel(title, role, label) {
-    const canvas = html("canvas", { role, "aria-label": label, ...(role === "application" ? { tabindex: 0 } : {}) });
+  function follow(canvas) {
     const move = (event) => {
       if (event.type === "pointermove" && !event.buttons) return;
       const frame = canvas.getBoundingClientRect(), [nx, ny] = now().shape;
@@ -85,9 +73,6 @@ function render({ model, el }) {
     };
     canvas.addEventListener("pointerdown", move);
     canvas.addEventListener("pointermove", move);
-    const side = (letter, where, title) => html("span", { class: `side ${where}`, title }, letter);
-    return { canvas, frame: html("figure", {}, html("figcaption", {}, title),
-      html("div", { class: "picture" }, canvas, side("R", "left", "patient's right"), side("L", "right", "patient's left"))) };
   }
 
   // Level 0 to 63 of a pass, of the FLAIR, and whether the manual mask is set; x fastest, as packed in Python.
@@ -103,45 +88,10 @@ function render({ model, el }) {
     return sum / model.get("passes");
   }
 
-  const canvas = document.createElement("canvas");
-  function paint(target, colour) {
-    const [nx, ny] = now().shape, [sx, sy] = now().spacing;
-    const width = Math.max(1, Math.round(target.clientWidth * devicePixelRatio));
-    [target.width, target.height] = [width, Math.max(1, Math.round((width * ny * sy) / (nx * sx)))];
-    [canvas.width, canvas.height] = [nx, ny];
-    const picture = canvas.getContext("2d").createImageData(nx, ny);
-    for (let row = 0, k = 0; row < ny; row++) for (let column = 0; column < nx; column++, k += 4)
-      picture.data.set([...colour(index(nx - 1 - column, ny - 1 - row)), 255], k);
-    canvas.getContext("2d").putImageData(picture, 0, 0);
-    const context = target.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.drawImage(canvas, 0, 0, target.width, target.height);
-    return context;
-  }
-
-  // Marching squares: where `value` crosses one half, between the centres of the voxels.
-  function contour(context, value, color, width, alpha) {
-    const [nx, ny] = now().shape, { width: w, height: h } = context.canvas;
-    const grid = Array.from({ length: ny }, (_, row) =>
-      Array.from({ length: nx }, (_, column) => value(index(nx - 1 - column, ny - 1 - row)) - 0.4999));
-    context.beginPath();
-    for (let row = 0; row + 1 < ny; row++) for (let column = 0; column + 1 < nx; column++) {
-      const corners = [[column, row], [column + 1, row], [column + 1, row + 1], [column, row + 1]];
-      const cuts = [];
-      for (let k = 0; k < 4; k++) {
-        const [a, b] = [corners[k], corners[(k + 1) % 4]], va = grid[a[1]][a[0]], vb = grid[b[1]][b[0]];
-        if (va > 0 === vb > 0) continue;
-        const t = va / (va - vb);
-        cuts.push([((a[0] + t * (b[0] - a[0]) + 0.5) / nx) * w, ((a[1] + t * (b[1] - a[1]) + 0.5) / ny) * h]);
-      }
-      for (let k = 0; k + 1 < cuts.length; k += 2) {
-        context.moveTo(...cuts[k]);
-        context.lineTo(...cuts[k + 1]);
-      }
-    }
-    Object.assign(context, { strokeStyle: color, lineWidth: width * devicePixelRatio, globalAlpha: alpha });
-    context.stroke();
-    context.globalAlpha = 1;
+  // Size of the slice, for the helpers of picture.js.
+  function grid() {
+    const { shape: [nx, ny], spacing: [sx, sy] } = now();
+    return { nx, ny, ratio: (nx * sx) / (ny * sy) };
   }
 
   function cross(context) {
@@ -162,12 +112,13 @@ function render({ model, el }) {
   function draw() {
     if (!data) return;
     const n = model.get("passes"), i = index(...model.get("voxel"));
-    const context = paint(scan.canvas, (k) => grey[flair(k)]);
-    for (let pass = 0; pass < n; pass++) contour(context, (k) => answer(pass, k), PASS, 1, n === 1 ? 1 : 0.45);
-    contour(context, average, "#ffffff", 1.6, 1);
-    if (manual) contour(context, lesion, MANUAL, 1.6, 1);
+    const context = paintSlice(scan.canvas, grid(), (x, y) => grey[flair(index(x, y))]);
+    const contour = (value, style) => contourSlice(context, grid(), (x, y) => value(index(x, y)), style);
+    for (let pass = 0; pass < n; pass++) contour((k) => answer(pass, k), { color: PASS, width: 1, alpha: n === 1 ? 1 : 0.45 });
+    contour(average, { color: "#ffffff" });
+    if (manual) contour(lesion, { color: MANUAL });
     cross(context);
-    cross(paint(entropy.canvas, (k) => table[Math.round(63 * bits(average(k)))]));
+    cross(paintSlice(entropy.canvas, grid(), (x, y) => table[Math.round(63 * bits(average(index(x, y))))]));
     const answers = Array.from({ length: n }, (_, pass) => answer(pass, i));
     drawVoxel(answers, say(answers));
     drawRuns();
@@ -232,13 +183,12 @@ function render({ model, el }) {
   }
 
   async function update() {
-    const name = model.get("case"), { shape, spacing, packed, places } = now();
+    const name = model.get("case"), { shape, packed, places } = now();
     who.select.value = name;
     passes.show(model.get("passes"), String(model.get("passes")));
     rate.show(model.get("rate"), String(rates[model.get("rate")]));
     slice.row.querySelector("input").max = shape[2] - 1;
     slice.show(model.get("slice"), `${model.get("slice") + 1} of ${shape[2]}`);
-    for (const { canvas: node } of [scan, entropy]) node.style.aspectRatio = (shape[0] * spacing[0]) / (shape[1] * spacing[1]);
     if (loaded !== name) {
       loaded = name;
       jumps.replaceChildren(...places.map(([label, [x, y, z]]) => {

@@ -22,7 +22,7 @@ PLACES = {
 class PassesExplorer(Explorer):
     """What `passes` returns; `passes`, `rate` (its place), `slice` and `voxel` follow the reader."""
 
-    _esm = module("common", "viewer", "chart", "dropout")
+    _esm = module("common", "viewer", "chart", "picture", "dropout")
     case = traitlets.Unicode().tag(sync=True)
     passes = traitlets.Int().tag(sync=True)
     rate = traitlets.Int().tag(sync=True)
