@@ -47,10 +47,10 @@ def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     jobs : int, optional
         Processes at once; by default one a processor.
     **changes
-        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so many synthetic cases, split
-        anew, to train networks of one's own; by default those that the first fold of the reference run tests or
-        validates, and `TRAINING_CASES` of those that it learns from. `seed`: of the synthetic cohort. `ms17`:
-        fetch the MS17 patients if that is possible.
+        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so
+        many synthetic cases, or those of a list of names, split anew, to train networks of one's own; by default
+        those that the first fold of the reference run tests or validates, and `TRAINING_CASES` of those that it
+        learns from. `seed`: of the synthetic cohort. `ms17`: fetch the MS17 patients if that is possible.
 
     Returns
     -------
