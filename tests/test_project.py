@@ -154,6 +154,7 @@ def test_notebook_is_the_chapter_without_outputs(chapter):
 #: Tags of cells whose code a page does not show, or only where it is asked for.
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_visible_code_is_short_enough_to_be_read(chapter):
     notebook = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
