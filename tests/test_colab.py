@@ -28,7 +28,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SETS = yaml.safe_load((ROOT / "workflow" / "parameters.yml").read_text())
 ALONE = {
     name: SETS["smoke"][name]
-    for name in ("index", "data", "published", "which_score", "promises", "your_scan", "speed", "literature", "audit")
+    for name in (
+        "index",
+        "data",
+        "published",
+        "which_score",
+        "promises",
+        "your_scan",
+        "you",
+        "speed",
+        "literature",
+        "audit",
+    )
 }
 ALONE["vs_thresholds"] = {"train": False}
 CHAIN = ("data", "training", "uncertainty", "error_maps", "vs_thresholds", "dice_regression")

@@ -235,3 +235,8 @@ def test_group_of_nothing_judged():
 )
 def test_numbers_for_readers(value, text):
     assert render.number(value) == text
+
+
+def test_a_guarantee_is_rounded_up_and_a_chance_is_never_certain():
+    assert render.at_most(0.141) == "15 %" and render.at_most(0.1) == "10 %"
+    assert [render.chance(value) for value in (0.001, 0.146, 0.999, None)] == ["< 1 %", "15 %", "> 99 %", "–"]

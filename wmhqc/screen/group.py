@@ -15,7 +15,7 @@ from wmhqc.screen.charts import link, looks, strip
 from wmhqc.screen.labels import LABELS
 from wmhqc.screen.output import inside, shown, stem, write_text
 from wmhqc.screen.records import read_record, to_json
-from wmhqc.screen.render import at_most, dice, number, percent, render
+from wmhqc.screen.render import at_most, chance, dice, number, percent, render
 
 #: Columns that the report draws as strips.
 STRIPS = ("predicted_dice", "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "ood_score")
@@ -167,7 +167,7 @@ class Group:
             if found["judged"]:
                 found["guarantee_applies"] = "yes" if found["guarantee_applies"] else "no"
             found["findings"] = self.findings[found["case"]]
-        writers = dict.fromkeys(DICES, dice) | {"chance": lambda value: "–" if value is None else at_most(value)}
+        writers = dict.fromkeys(DICES, dice) | {"chance": chance}
         columns = [
             {"name": name, "label": label, "numeric": name not in TEXTS, "write": writers.get(name, number)}
             for name, label in COLUMNS.items()

@@ -12,6 +12,7 @@ from wmhqc.view.dropout import PassesExplorer, passes, running
 from wmhqc.view.guarantee import GuaranteeExplorer, guarantee
 from wmhqc.view.looks import TraysExplorer, trays, trays_numbers
 from wmhqc.view.pictures import CaseExplorer, SliceExplorer, cases, slices
+from wmhqc.view.predictions import CalibrationExplorer, CommitExplorer, calibration, calibration_numbers, commit
 from wmhqc.view.tables import TableExplorer, table
 from wmhqc.view.tertiles import BurdenExplorer, burden
 from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_numbers
@@ -21,7 +22,9 @@ from wmhqc.view.widget import Explorer
 __all__ = [
     "ArtefactExplorer",
     "BurdenExplorer",
+    "CalibrationExplorer",
     "CaseExplorer",
+    "CommitExplorer",
     "Explorer",
     "GuaranteeExplorer",
     "HoldExplorer",
@@ -33,7 +36,10 @@ __all__ = [
     "TraysExplorer",
     "artefacts",
     "burden",
+    "calibration",
+    "calibration_numbers",
     "cases",
+    "commit",
     "guarantee",
     "hold",
     "hold_numbers",

@@ -200,7 +200,7 @@ function render({ model, el }) {
     parts.push(svg("text", { class: "axis", "text-anchor": "middle", transform: `translate(12 ${(split + box.top) / 2}) rotate(-90)` }, measure().label));
     line("limit", box.left, Y(model.get("limit")), width - box.right, Y(model.get("limit")));
     parts.push(svg("polyline", { class: "curve score", points: list.map((each) => `${X(each.looks).toFixed(1)},${C(each.cost).toFixed(1)}`).join(" ") }));
-    text("axis", box.left + 4, split + 20, "start", "total cost");
+    text("axis", width - box.right, split + 24, "end", "total cost");
     parts.push(svg("path", { class: "least", d: `M${X(best.looks)} ${C(best.cost) - 6}l6 6l-6 6l-6 -6z` }));
     line("threshold", X(n.looks), box.top, X(n.looks), height - 22);
     parts.push(svg("circle", { class: "here", cx: X(n.looks), cy: C(n.cost), r: 5 }));

@@ -85,7 +85,7 @@ def trays(
         measure=first,
         limit=float(known[first][1]),
         costs=[float(cost) for cost in costs],
-        case=names[0],
+        case=_slipped(table, scores[0], known),
         data={
             "names": names,
             "kinds": _kinds(table),
@@ -142,6 +142,15 @@ def trays_numbers(
     pairs = {"tp": (True, True), "fp": (False, True), "fn": (True, False), "tn": (False, False)}
     counts = {name: int(((failed == bad) & (flagged == sent)).sum()) for name, (bad, sent) in pairs.items()}
     return {**counts, "looks": looks, "cost": costs[0] * looks + costs[1] * counts["fn"]}
+
+
+def _slipped(table, score: str, measures: dict) -> str:
+    """The failed case that the score trusts most, to begin with; the most trusted one if none failed."""
+    column, (_, limit, bad, _) = next(iter(measures.items()))
+    failed = table[column] < limit if bad == "under" else table[column] > limit
+    among = table[failed] if failed.any() else table
+    trust = catalogue.sign(score) * among[score].fillna(-np.inf * catalogue.sign(score))
+    return str(among["case"].iloc[int(trust.to_numpy().argmax())])
 
 
 def _check(table, scores, measures) -> None:

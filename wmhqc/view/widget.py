@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).parent
 _shown = itertools.count(1)  # so that one widget shown twice on a page gets two ids
 
 # What a page needs beside the module: the `model` that Jupyter would have handed to it.
-_PAGE = """<div class="wmhqc-static" id="{id}"><noscript>This explorer needs JavaScript.</noscript></div>
+_PAGE = """<div class="wmhqc-static" id="{id}">{plain}</div>
 <style>{css}</style>
 <script type="module">
 {module}
@@ -38,6 +38,10 @@ class Explorer(anywidget.AnyWidget):
 
     _css = _FOLDER / "explore.css"
 
+    def plain(self) -> str:
+        """What a page shows where no script runs."""
+        return "<noscript>This explorer needs JavaScript.</noscript>"
+
     def to_html(self) -> str:
         """Return the explorer as a piece of HTML that works on its own, also offline."""
         names = set(self.trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
@@ -48,6 +52,7 @@ class Explorer(anywidget.AnyWidget):
         digest = hashlib.sha256(state.encode()).hexdigest()[:8]
         return _PAGE.format(
             id=f"wmhqc-{digest}-{next(_shown)}",
+            plain=self.plain(),
             css=str(self._css),
             module=str(self._esm).replace("export default", "const explorer ="),
             state=state,
