@@ -136,9 +136,9 @@ def asked(run) -> pd.DataFrame:
     table, own = data(run), Path(run) / "training" / "networks.csv"
     if own.exists():
         return table.merge(pd.read_csv(own, dtype=str), on="case")
+    table = table[table["split"] != "train"].reset_index(drop=True)
     fold = reference.unseen(table["case"]).astype(object)
-    table["network"] = ["all" if pd.isna(one) else str(one) for one in fold]
-    return table[table["split"] != "train"].reset_index(drop=True)
+    return table.assign(network=["all" if pd.isna(one) else str(one) for one in fold])
 
 
 def networks(run, name: str, kinds=("mc_unet",)) -> dict[str, list]:
