@@ -24,6 +24,7 @@ COLUMNS = {
     "case": "Scan",
     "verdict": "Verdict",
     "rule": "Rule",
+    "guarantee_applies": "Guarantee applies",
     "chance": "Chance of failure",
     "predicted_dice": "Predicted Dice",
     "low": "from",
@@ -32,7 +33,7 @@ COLUMNS = {
     "volume_on_scan_ml": "Volume (ml)",
     "reasons": "Reasons",
 }
-TEXTS = ("case", "verdict", "rule", "reasons")
+TEXTS = ("case", "verdict", "rule", "guarantee_applies", "reasons")
 DICES = ("predicted_dice", "low", "high", "lesion_dice")
 #: What a number is that holds only for scans and masks like the calibration cases; else it stands in brackets.
 CALIBRATED = ("chance", "low", "high")
@@ -163,6 +164,8 @@ class Group:
         for found in rows:
             found["judged"] = found["verdict"] in ("accept", "review")
             found["report"] = link(found["case"]) if found["judged"] else ""
+            if found["judged"]:
+                found["guarantee_applies"] = "yes" if found["guarantee_applies"] else "no"
             found["findings"] = self.findings[found["case"]]
         writers = dict.fromkeys(DICES, dice) | {"chance": chance}
         columns = [
