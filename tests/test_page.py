@@ -12,8 +12,8 @@ def test_glue_hands_plain_numbers_to_the_page(monkeypatch):
     import myst_nb
 
     monkeypatch.setattr(myst_nb, "glue", lambda name, value, display: stored.update({name: value}))
-    page.glue(number=np.float64(0.5), text="x")
-    assert stored == {"number": 0.5, "text": "x"} and type(stored["number"]) is float
+    page.glue(number=np.float64(0.5), text="0.5 (0.4\u00a0to\u00a00.6)")
+    assert stored == {"number": 0.5, "text": "0.5 (0.4 to 0.6)"} and type(stored["number"]) is float
 
 
 def test_without_myst_nb_there_is_no_page_and_no_error(monkeypatch):

@@ -153,8 +153,6 @@ def test_notebook_is_the_chapter_without_outputs(chapter):
 
 #: Tags of cells whose code a page does not show, or only where it is asked for.
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-#: Chapters whose cells still show more than a reader reads. To be emptied, never added to.
-LONG_CELLS = {"promises", "vs_thresholds", "which_score", "your_scan"}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -166,8 +164,7 @@ def test_visible_code_is_short_enough_to_be_read(chapter):
         shown = cell.cell_type == "code" and not HIDDEN & set(cell.metadata.get("tags", []))
         if shown and (len(lines) > 8 or max(map(len, lines), default=0) > 76):
             long.append(cell.source)
-    assert not long or chapter in LONG_CELLS, f"hide it, or show at most 8 lines of 76 characters: {long[0]}"
-    assert long or chapter not in LONG_CELLS, "no exception any more"
+    assert not long, f"hide it, or show at most 8 lines of 76 characters: {long[0]}"
 
 
 def test_there_are_no_other_notebooks():

@@ -168,8 +168,8 @@ def binary(array: np.ndarray, name, rule: str = "") -> np.ndarray:
         few = ", ".join(f"{value:g}" for value in np.unique(array)[:6])
         raise ValueError(
             f"{name} has the values {few}...; expected a mask of 0 and one other value "
-            "(threshold a probability map; of a mask of several labels say which are lesion, in the column lesion_rule of "
-            "a cohort table or with wmhqc qc --label)"
+            "(threshold a probability map; of a mask of several labels say which are lesion, in the column lesion_rule "
+            "of a cohort table or with wmhqc qc --label)"
         )
     return array > 0
 

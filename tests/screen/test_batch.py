@@ -13,7 +13,7 @@ import pytest
 from scans import files, make_scan, one
 
 from wmhqc.files import sha256
-from wmhqc.screen import cli, judge, output
+from wmhqc.screen import cli, group, judge, output
 
 
 def test_a_brain_is_extracted_only_where_a_mask_is_missing(scans, judged, tmp_path, capsys):
@@ -325,6 +325,14 @@ def test_a_full_disk_leaves_the_old_result_and_says_so(scans, judged, tmp_path, 
     assert files(out) == kept
 
 
+def test_a_full_disk_leaves_the_old_table(scans, judged, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["qc", str(scans), "--cases", "sub-a", "--out", str(out)]) == cli.main(["group", str(out)]) == 0
+    kept = files(out)
+    monkeypatch.setattr(group, "write_text", full)
+    assert cli.main(["group", str(out)]) == 2 and "make room" in capsys.readouterr().err and files(out) == kept
+
+
 def test_files_of_two_calls_are_not_taken_for_one_result(scans, judged, tmp_path):
     command = [*one(scans), "--out", str(tmp_path / "out")]
     assert cli.main(command) == 0
@@ -439,11 +447,14 @@ def test_a_link_in_a_record_leads_nowhere_else(scans, judged, tmp_path):
 def test_rules_are_kept_apart(scans, judged, tmp_path):
     out = tmp_path / "out"
     assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
-    assert cli.main(["qc", str(scans), "--cases", "sub-b", "--risk", "0.3", "--out", str(out)]) == 0
+    assert cli.main(["qc", str(scans), "--cases", "sub-b", "--risk", "0.2", "--out", str(out)]) == 0
     assert cli.main(["group", str(out)]) == 0
     html = (out / "group.html").read_text()
     assert "Rule A, 2 of them:" in html and "Rule B, 1 of them:" in html and ">Rule<" in html
-    assert table(out)["asked"].tolist() == [0.1, 0.3, 0.1]
+    assert table(out)["asked"].tolist() == [0.1, 0.2, 0.1]
+    assert (
+        ">Guarantee applies<" in html and html.count('data-value="yes"') == table(out)["guarantee_applies"].sum() == 3
+    )
 
 
 def test_labels_are_lesions_on_demand(scans, judged, tmp_path):

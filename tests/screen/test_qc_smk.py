@@ -22,10 +22,8 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
     )
     (tools / "wmhqc").chmod(0o755)
     out, calls = tmp_path / "my results", tmp_path / "calls"
-    environment = os.environ | {
-        "PATH": f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls),
-        "XDG_CACHE_HOME": str(tmp_path),
-    }  # fmt: skip
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "CALLS": str(calls), "XDG_CACHE_HOME": str(tmp_path)}
     command = [
         sys.executable,
         *["-m", "snakemake", "--cores", "2", "--quiet", "-s"],
@@ -66,3 +64,28 @@ def test_snakemake_deals_the_cases_to_jobs(scans, tmp_path):
     assert (out / ".batches").is_dir()
     (out / "group.tsv").unlink(), (out / "group.html").unlink()
     assert output.open_folder(out) == out
+
+
+def test_a_folder_with_braces_is_refused(scans, tmp_path):
+    """Snakemake takes what stands in braces for a wildcard; in the scans' folder they do no harm."""
+    braced = scans.rename(tmp_path / "{scans}")
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--cores",
+        "1",
+        "-s",
+        str(ROOT / "workflow" / "qc.smk"),
+        "--config",
+    ]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def plan(out):
+        words = [*command, f"source={braced}", f"out={out}"]
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    refused, planned = plan(tmp_path / "{out}"), plan(tmp_path / "out")
+    assert refused.returncode and "choose another folder (out=DIR)" in refused.stdout + refused.stderr
+    assert planned.returncode == 0, planned.stdout + planned.stderr

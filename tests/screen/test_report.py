@@ -48,7 +48,8 @@ def judgement(case="sub-a", given=True, predicted=0.7, path="scans/sub-a_FLAIR.n
         "case": case, "patient": case, "judged": "given" if given else "own", "program": "LST <1>" if given else "",
         **verdict.decide(scores | features, calibration(), given),
         "orientation": {"upright": True, "fit": 0.9, "best_fit": 0.9, "words": "The brain lies as the header says."},
-        "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "true_on_scan_ml": 12.5, "hd95_mm": 4.0},
+        "truth": {"dice_on_scan": 0.61, "lesion_dice": 0.6, "lesion_f1": 0.5, "true_ml": 12.0, "hd95_mm": 4.0}
+        | {"true_on_scan_ml": 12.5},
         "scores": scores, "features": features, "ranges": {"volume_ml": [1.0, 20.0]},
         "inputs": {"flair": {"path": path, "sha256": "ab" * 32}}, "files": {"mask": f"{case}_mask.nii.gz"},
         "software": {"wmhqc": "0"}, "reference": "cd" * 32, "created": "2026-11-24T10:00:00+00:00",
@@ -234,3 +235,8 @@ def test_group_of_nothing_judged():
 )
 def test_numbers_for_readers(value, text):
     assert render.number(value) == text
+
+
+def test_a_guarantee_is_rounded_up_and_a_chance_is_never_certain():
+    assert render.at_most(0.141) == "15 %" and render.at_most(0.1) == "10 %"
+    assert [render.chance(value) for value in (0.001, 0.146, 0.999, None)] == ["< 1 %", "15 %", "> 99 %", "–"]

@@ -14,6 +14,8 @@ def glue(**values) -> None:
     except ImportError:
         return
     for name, value in values.items():
+        if isinstance(value, str):
+            value = value.replace("\u00a0", " ")  # the page prints a text's repr, which spells that space out
         store(name, value.item() if hasattr(value, "item") else value, display=False)
 
 

@@ -47,10 +47,10 @@ def data(run, jobs: int | None = None, **changes) -> pd.DataFrame:
     jobs : int, optional
         Processes at once; by default one a processor.
     **changes
-        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so many synthetic cases, split
-        anew, to train networks of one's own; by default those that the first fold of the reference run tests or
-        validates, and `TRAINING_CASES` of those that it learns from. `seed`: of the synthetic cohort. `ms17`:
-        fetch the MS17 patients if that is possible.
+        What differs from `DATA`. `size`: edge of the cube, in voxels; by default the reference run's. `cases`: so
+        many synthetic cases, or those of a list of names, split anew, to train networks of one's own; by default
+        those that the first fold of the reference run tests or validates, and `TRAINING_CASES` of those that it
+        learns from. `seed`: of the synthetic cohort. `ms17`: fetch the MS17 patients if that is possible.
 
     Returns
     -------
@@ -136,9 +136,9 @@ def asked(run) -> pd.DataFrame:
     table, own = data(run), Path(run) / "training" / "networks.csv"
     if own.exists():
         return table.merge(pd.read_csv(own, dtype=str), on="case")
+    table = table[table["split"] != "train"].reset_index(drop=True)
     fold = reference.unseen(table["case"]).astype(object)
-    table["network"] = ["all" if pd.isna(one) else str(one) for one in fold]
-    return table[table["split"] != "train"].reset_index(drop=True)
+    return table.assign(network=["all" if pd.isna(one) else str(one) for one in fold])
 
 
 def networks(run, name: str, kinds=("mc_unet",)) -> dict[str, list]:

@@ -39,14 +39,20 @@ def reference_cases() -> pd.DataFrame:
     independent. No test case is among the rows of its fold. `attrs["origin"]` says where the cases are from.
     """
     rows = thresholds.one_row_a_case(reference.cases("validation").sort_values("fold", kind="stable"))
-    features = reference.table("prepared")
-    new = [name for name in features if name in FEATURES and name not in rows]
-    table = rows.merge(features[["case", *new]], on="case", how="left")
+    table = with_features(rows)
+    made = table["synthetic"].astype(bool).sum()
     table.attrs["origin"] = (
-        "The calibration cases are the validation cases of all folds of the reference run, synthetic scans, each "
-        "judged by its own fold's networks; those used here are the networks of one fold."
+        f"The calibration cases are the validation cases of all folds of the reference run, {made} synthetic scans and "
+        f"{len(table) - made} of patients, each judged by its own fold's networks."
     )
     return table
+
+
+def with_features(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `wmhqc.reference.cases` with the features of their scans."""
+    features = reference.table("prepared")
+    new = [name for name in features if name in FEATURES and name not in rows]
+    return rows.merge(features[["case", *new]], on="case", how="left")
 
 
 def read_calibration(path) -> pd.DataFrame:
@@ -125,7 +131,8 @@ def _numbers(path, column: pd.Series) -> pd.Series:
 
 def exclude_patient(calibration: pd.DataFrame, row: Mapping) -> pd.DataFrame:
     """The calibration cases that are neither this scan itself nor another one of its patient."""
-    own = pd.Series(False, calibration.index)
+    # the reference run's own patients are known by the name of the case alone
+    own = calibration["case"] == row["case"] if "case" in calibration else pd.Series(False, calibration.index)
     if "flair_sha256" in calibration:
         own |= calibration["flair_sha256"] == sha256(row["flair"])
     if "patient" in calibration and row.get("patient"):

@@ -13,6 +13,7 @@ a scan is judged.
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import signal
 import sys
@@ -33,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         with handled(signal.SIGTERM, _terminated):
             return arguments.run(arguments)
     except (ValueError, OSError, ImportError, MemoryError) as error:
-        print(f"wmhqc {arguments.command}: {error}", file=sys.stderr)
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        words = "no space is left for the results; make room, and give the same command again" if full else error
+        print(f"wmhqc {arguments.command}: {words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on where it was", file=sys.stderr)

@@ -15,7 +15,7 @@ from wmhqc.screen.charts import link, looks, strip
 from wmhqc.screen.labels import LABELS
 from wmhqc.screen.output import inside, shown, stem, write_text
 from wmhqc.screen.records import read_record, to_json
-from wmhqc.screen.render import at_most, dice, number, percent, render
+from wmhqc.screen.render import at_most, chance, dice, number, percent, render
 
 #: Columns that the report draws as strips.
 STRIPS = ("predicted_dice", "volume_ml", "contrast", "mean_entropy", "pairwise_dice", "ood_score")
@@ -24,6 +24,7 @@ COLUMNS = {
     "case": "Scan",
     "verdict": "Verdict",
     "rule": "Rule",
+    "guarantee_applies": "Guarantee applies",
     "chance": "Chance of failure",
     "predicted_dice": "Predicted Dice",
     "low": "from",
@@ -32,7 +33,7 @@ COLUMNS = {
     "volume_on_scan_ml": "Volume (ml)",
     "reasons": "Reasons",
 }
-TEXTS = ("case", "verdict", "rule", "reasons")
+TEXTS = ("case", "verdict", "rule", "guarantee_applies", "reasons")
 DICES = ("predicted_dice", "low", "high", "lesion_dice")
 #: What a number is that holds only for scans and masks like the calibration cases; else it stands in brackets.
 CALIBRATED = ("chance", "low", "high")
@@ -163,8 +164,10 @@ class Group:
         for found in rows:
             found["judged"] = found["verdict"] in ("accept", "review")
             found["report"] = link(found["case"]) if found["judged"] else ""
+            if found["judged"]:
+                found["guarantee_applies"] = "yes" if found["guarantee_applies"] else "no"
             found["findings"] = self.findings[found["case"]]
-        writers = dict.fromkeys(DICES, dice) | {"chance": lambda value: "–" if value is None else at_most(value)}
+        writers = dict.fromkeys(DICES, dice) | {"chance": chance}
         columns = [
             {"name": name, "label": label, "numeric": name not in TEXTS, "write": writers.get(name, number)}
             for name, label in COLUMNS.items()

@@ -61,4 +61,4 @@ def handled(number: int, handler) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.signal(number, before or signal.SIG_DFL)

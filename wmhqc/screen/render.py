@@ -31,6 +31,7 @@ def render(template: str, **values) -> str:
         "dice": dice,
         "percent": percent,
         "at_most": at_most,
+        "chance": chance,
         "version": __version__,
     }
     if "explorer" in values:
@@ -55,6 +56,13 @@ def dice(value) -> str:
 def at_most(share: float) -> str:
     """A share as whole percentage, rounded up: what is at most so much is still."""
     return f"{math.ceil(round(100 * share, 6))} %"
+
+
+def chance(share) -> str:
+    """A chance as whole percentage, never certain; a dash where there is none."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
 
 
 def percent(share: float) -> str:

@@ -21,7 +21,7 @@ from wmhqc.regression import conformal_interval
 from wmhqc.screen import triage
 
 #: A guarantee of more failures than this among the accepted is of no use, and none is given.
-MAX_RISK = 0.25
+MAX_RISK = 1 / 3
 #: What says of a mask of any origin how good it is, uncalibrated: 0.03 and 0.10 off on 15 masks of 5 programs.
 FOREIGN = ("expected_dice", "predicted_dice_mask")
 TOO_FEW = "cannot be guaranteed with these cases: they are too few to look for it"
@@ -39,7 +39,8 @@ class Rule:
         The risk that was asked for, and the confidence level.
     line : wmhqc.calibrated.Line
     predicted, dice : float arrays (n,)
-        Of the calibration cases: predicted by lines through others, and true.
+        Of the calibration cases that the interval rests on, those of the kind of the scans to come if they are enough:
+        predicted by lines through others, and true.
     choice : wmhqc.thresholds.Choice
         The threshold on the predicted Dice, and the risk that is guaranteed with it.
     missing : str
@@ -121,14 +122,15 @@ def calibrate(
     confidence, quality = np.where(passed, predicted, -np.inf), criterion.quality(cases).to_numpy(float)
     alike, kind = _same_kind(cases, synthetic)
     measured = np.isfinite(quality)
+    rests_on = alike if alike.sum() >= level / (1 - level) else np.ones(len(cases), bool)
     asked, choice = _certify(quality, confidence, criterion.tau, risk, level, measured & alike, measured & ~alike)
     return Rule(
         criterion=criterion,
         asked=risk,
         level=level,
         line=line,
-        predicted=predicted,
-        dice=cases["lesion_dice"].to_numpy(float),
+        predicted=predicted[rests_on],
+        dice=cases["lesion_dice"].to_numpy(float)[rests_on],
         choice=choice,
         missing="" if choice.risk <= risk else asked.message if not asked.possible else TOO_FEW,
         curve=triage.fit(predicted[measured], quality[measured] < criterion.tau),
@@ -154,9 +156,9 @@ def _certify(quality, confidence, tau, risk, level, own, other) -> tuple[thresho
     if not own.any():
         return none, none
     if own.sum() * thresholds.START < thresholds.cases_needed(risk, level=level) and other.any():
-        chosen = thresholds.guaranteed_risk(quality[other], confidence[other], tau, risk, level=level)
-        if chosen.possible:
-            found = thresholds.guarantee_at(quality[own], confidence[own], tau, chosen.threshold, level=level)
+        chosen = thresholds.best_guarantee(quality[other], confidence[other], tau, risk, level=level)
+        found = thresholds.guarantee_at(quality[own], confidence[own], tau, chosen.threshold, level=level)
+        if found.possible:
             short = f"cannot be guaranteed with {own.sum()} such cases, the others having set the threshold"
             return found if found.risk <= risk else thresholds.Choice(np.nan, short), found
     asked, best = (

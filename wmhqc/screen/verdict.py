@@ -238,11 +238,12 @@ def evaluate_guarantee(
         case, fold, lesion_dice, predicted_dice, low, high, inside (the interval holds the true Dice), accepted, failed.
     """
     rows = []
-    for _, cases in test.groupby("fold"):
+    kinds = test.get("synthetic", pd.Series(True, test.index)).astype(bool)
+    for (_, synthetic), cases in test.groupby([test["fold"], kinds]):
         known = thresholds.one_row_a_case(validation, cases["case"]).reset_index(drop=True)
         seen = not ood.in_distribution(known).empty
         passed = passes(known, known) if seen else np.ones(len(known), bool)
-        rule = calibrate(known, passed, criterion, risk, level, list(test))
+        rule = calibrate(known, passed, criterion, risk, level, list(test), synthetic)
         found, dice = rule.predict(cases), cases["lesion_dice"]
         stopped = [
             bool(_mask_unlike(row, known)) or (seen and not ood.ood_score(row, known)["in_distribution"])
