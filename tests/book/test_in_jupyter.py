@@ -1,10 +1,10 @@
 """The explorers as Jupyter loads them: an ES module, and a model that Python moves."""
 
 import pytest
-
 from test_artefacts import THRESHOLDS, spoilt
 from test_dropout import explorer
 from test_explorers import write
+
 from wmhqc import view
 
 LOAD = """async ([esm, state, changes]) => {
@@ -32,9 +32,13 @@ LOAD = """async ([esm, state, changes]) => {
 def test_python_moves_what_the_page_shows(watched, tmp_path, kind):
     widget, changes, expected = {
         "passes": (explorer()[2], {"passes": 2, "rate": 0}, {"passes": "2", "rate": "0.05"}),
-        "artefacts": (view.artefacts(spoilt(), THRESHOLDS), {"artefact": "spike", "severity": 1}, {"artefact": "spike", "severity": "0.5"}),
+        "artefacts": (
+            view.artefacts(spoilt(), THRESHOLDS),
+            {"artefact": "spike", "severity": 1},
+            {"artefact": "spike", "severity": "0.5"},
+        ),
         "guarantee": (view.guarantee(), {"cases": 200, "drift": 1.0}, {"cases": "200", "drift": "1"}),
-    }[kind]  # fmt: skip
+    }[kind]
     page, problems = watched
     page.goto(write(tmp_path / "empty.html"))
     own = set(widget.trait_names(sync=True)) - set(view.Explorer.class_trait_names())
