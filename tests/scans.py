@@ -37,7 +37,7 @@ def resave(row, name, change=lambda array: array, affine=None):
 
 
 def cases(n=60, seed=0):
-    """Calibration cases that a threshold can be promised for."""
+    """Calibration cases that a threshold can be guaranteed for."""
     rng = np.random.default_rng(seed)
     predicted = rng.uniform(0.2, 0.95, n)
     table = pd.DataFrame({"case": [f"c{i}" for i in range(n)], SCORE: predicted})

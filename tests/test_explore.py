@@ -139,7 +139,7 @@ def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
     rules = {
         "keep": thresholds.for_coverage(truth, trust, tau, 0.8),
         "catch": thresholds.for_sensitivity(truth, trust, tau, 0.9),
-        "promise": thresholds.guaranteed_risk(truth, trust, tau, 0.1),
+        "guarantee": thresholds.guaranteed_risk(truth, trust, tau, 0.1),
     }
     for kind, choice in rules.items():
         value, message = chosen(widget, score, kind, tau)
@@ -151,8 +151,8 @@ def test_buttons_are_the_rules_of_thresholds_on_validation_cases(score, tau):
 
 
 def test_what_cannot_be_guaranteed_says_so_and_has_no_threshold():
-    widget = view.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("promise", 0.1),))
-    value, message = chosen(widget, "q", "promise", 0.3)
+    widget = view.threshold(drawn(60, 1), "q", 0.3, drawn(21, 2), confidence=1, presets=(("guarantee", 0.1),))
+    value, message = chosen(widget, "q", "guarantee", 0.3)
     assert value is None and "cannot be guaranteed with these cases: 21" in message
     assert widget.value == pytest.approx(drawn(60, 1)["q"].median())
 

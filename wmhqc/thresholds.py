@@ -178,15 +178,11 @@ def best_guarantee(dice, confidence, tau: float, risk: float = 0.1, *, level: fl
         case has a score.
     """
     dice, confidence = _cases(dice, confidence)
-    n = np.isfinite(confidence).sum()
-    if cases_needed(risk, level=level) > max(n / 2, cases_needed(0.1, level=level)):
-        risk = 0.1  # only sets the start: with so few cases the bound there is all there is
-        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
-    else:
-        choice = guaranteed_risk(dice, confidence, tau, risk, level=level)
-        steps, accepted, failed = _walk(dice, confidence, tau, risk, level)
-        if choice.possible:
-            return choice
+    tried = cases_needed(risk, level=level) <= max(np.isfinite(confidence).sum() / 2, cases_needed(0.1, level=level))
+    choice = guaranteed_risk(dice, confidence, tau, risk, level=level) if tried else None
+    if choice and choice.possible:
+        return choice
+    steps, accepted, failed = _walk(dice, confidence, tau, risk if tried else 0.1, level)
     if not steps.size:
         return Choice(math.nan, "cannot be guaranteed: no case has a score")
     return _reached(dice, confidence, tau, steps[0], _upper_bound(failed[0], accepted[0], level))

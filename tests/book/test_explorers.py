@@ -152,7 +152,7 @@ def test_buttons_go_where_python_says_from_validation_cases(page, file, score, t
     truth, trust = VALIDATION["lesion_dice"], SIGNS[score] * VALIDATION[score]
     rules = {"Keep 80 %": thresholds.for_coverage(truth, trust, tau, 0.8),
              "Catch 90 % of failures": thresholds.for_sensitivity(truth, trust, tau, 0.9),
-             "Promise at most 10 % failures": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
+             "Guarantee at most 10 % failures": thresholds.guaranteed_risk(truth, trust, tau, 0.1)}  # fmt: skip
     for name, choice in rules.items():
         button = root.get_by_role("button", name=name)
         assert button.is_enabled() == choice.possible

@@ -52,7 +52,8 @@ function render({ model, el }) {
   const facts = html("dl"), title = html("p", { class: "title" });
   const next = html("button", { type: "button" }, "Show one that slipped through");
   const key = html("p", { class: "remark key masks" }, legend("predicted", "network"), legend("manual", "manual"));
-  const scan = html("div", { class: "scan" }, html("div", {}, html("div", { class: "picture" }, canvas), key), html("div", {}, title, facts));
+  const scan = html("div", { class: "scan" }, html("div", {}, html("div", { class: "picture" }, canvas,
+    html("span", { class: "side left", title: "patient's right" }, "R"), html("span", { class: "side right", title: "patient's left" }, "L")), key), html("div", {}, title, facts));
   const tray = (name) => {
     const count = html("data"), tiles = html("div", { class: "tiles", role: "group", "aria-label": `${name}: cases, arrow keys move` });
     return { count, tiles, node: html("div", { class: "tray" }, html("p", { class: "title" }, `${name}: `, count), tiles) };

@@ -51,7 +51,7 @@ const percent = (share) => `${+(100 * share).toFixed(1)} %`;
 const NAMES = {
   keep: (share) => [`Keep ${percent(share)}`, `keep ${percent(share)}`],
   catch: (share) => [`Catch ${percent(share)} of failures`, `catch ${percent(share)}`],
-  promise: (share) => [`Promise at most ${percent(share)} failures`, `promise ≤ ${percent(share)}`],
+  guarantee: (share) => [`Guarantee at most ${percent(share)} failures`, `guarantee ≤ ${percent(share)}`],
 };
 
 function render({ model, el }) {

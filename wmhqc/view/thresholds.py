@@ -10,9 +10,9 @@ import traitlets
 from wmhqc import catalogue, failure, thresholds
 from wmhqc.view.widget import Explorer, module
 
-# What a button promises -> the rule of `wmhqc.thresholds` that finds its threshold.
-RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "promise": thresholds.guaranteed_risk}
-PRESETS = (("keep", 0.8), ("catch", 0.9), ("promise", 0.1))
+# What a button asks for -> the rule of `wmhqc.thresholds` that finds its threshold.
+RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "guarantee": thresholds.guaranteed_risk}
+PRESETS = (("keep", 0.8), ("catch", 0.9), ("guarantee", 0.1))
 _TAUS = np.arange(101) / 100  # the steps of the slider for tau
 
 
@@ -70,7 +70,7 @@ def threshold(
         Column of the simplest score, drawn in the risk-coverage plot if the table has it.
     presets : tuple of (kind, share)
         Buttons: ("keep", 0.8) keeps at least 80 % of the validation cases, ("catch", 0.9)
-        flags at least 90 % of their failures, ("promise", 0.1) promises at most 10 %
+        flags at least 90 % of their failures, ("guarantee", 0.1) guarantees at most 10 %
         failures among the accepted with 90 % confidence.
     mark : str
         What the mark of `threshold` is called.
