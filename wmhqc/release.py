@@ -36,7 +36,7 @@ def release(run, out) -> None:
         if (run / name).exists():
             shutil.copyfile(run / name, out / name)
     # where the images lay is of no use elsewhere, and nobody's business
-    write_table(pd.read_csv(run / "cohort.csv").drop(columns=PATHS, errors="ignore"), out / "cohort.csv")
+    write_table(pd.read_csv(run / "cohort.csv", dtype={"patient": str}).drop(columns=PATHS, errors="ignore"), out / "cohort.csv")
     for weights in sorted(run.glob(f"fold_*/*/{training.WEIGHTS}")):
         target = out / weights.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def _save_half(model, path) -> None:
         whole = partial.with_name(f"whole-{partial.name}")
         try:
             model.save_weights(whole)
-            with h5py.File(whole) as source, h5py.File(partial, "w") as half:
+            with h5py.File(whole) as source, h5py.File(partial, "w", libver="latest") as half:
                 source.visititems(lambda name, item: _copy_half(name, item, half))
         finally:
             whole.unlink(missing_ok=True)
@@ -62,8 +62,8 @@ def _save_half(model, path) -> None:
 
 def _copy_half(name, item, target) -> None:
     if hasattr(item, "shape"):
-        small = item.dtype.kind == "f"
-        target.create_dataset(name, data=item[()].astype("float16") if small else item[()])
+        data = item[()].astype("float16") if item.dtype.kind == "f" else item[()]
+        target.create_dataset(name, data=data)
     else:
         target.require_group(name)
     for key, value in item.attrs.items():

@@ -1,6 +1,6 @@
 """Fill in the address of the repository, which nothing in the project knows by itself.
 
-    python workflow/repository.py ADDRESS _config.yml > site/_config.yml
+    python workflow/repository.py _config.yml --address=ADDRESS > site/_config.yml
 
 Whoever owns an address decides what readers install from it. So only the workflow that publishes gives one, that of
 the repository that it runs in (`make book REPOSITORY=https://github.com/...`). Without one the book has no buttons
@@ -50,8 +50,8 @@ def install_from(cell: str, address: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("address", help="of the repository, or an empty string")
     parser.add_argument("config", type=Path)
+    parser.add_argument("--address", default="", help="of the repository; without one the book has no buttons to it")
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     print(yaml.safe_dump(configure(config, arguments.address), sort_keys=False, allow_unicode=True))
