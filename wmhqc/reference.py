@@ -42,25 +42,31 @@ def manifest() -> dict:
     return json.loads((folder() / "manifest.json").read_text())
 
 
-def cases(part: str | None = None) -> pd.DataFrame:
+def cases(part: str | None = None, kind: str | None = None) -> pd.DataFrame:
     """One row for each case and fold in which it was judged.
 
     Parameters
     ----------
     part : {"test", "validation"}, optional
         Only the rows in which a case had this part. Each case is test in one fold and validation in one.
+    kind : {"synthetic", "real"}, optional
+        Only synthetic cases, or only patients.
 
     Returns
     -------
     DataFrame
-        case, database, site, synthetic, split, fold, the scores of the catalogue, and the truth.
+        case, database, site, synthetic, split, fold, the scores of `wmhqc.catalogue`, and the truth.
     """
     table = pd.read_csv(folder() / "cases.csv")
-    if part is None:
-        return table
-    if part not in ("test", "validation"):
+    if part not in (None, "test", "validation"):
         raise ValueError(f"part must be 'test' or 'validation', not {part!r}")
-    return table[table["split"] == part].reset_index(drop=True)
+    if kind not in (None, "synthetic", "real"):
+        raise ValueError(f"kind must be 'synthetic' or 'real', not {kind!r}")
+    if part is not None:
+        table = table[table["split"] == part]
+    if kind is not None:
+        table = table[table["synthetic"].astype(bool) == (kind == "synthetic")]
+    return table.reset_index(drop=True)
 
 
 def table(name: str) -> pd.DataFrame:

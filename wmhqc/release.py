@@ -36,7 +36,8 @@ def release(run, out) -> None:
         if (run / name).exists():
             shutil.copyfile(run / name, out / name)
     # where the images lay is of no use elsewhere, and nobody's business
-    write_table(pd.read_csv(run / "cohort.csv", dtype={"patient": str}).drop(columns=PATHS, errors="ignore"), out / "cohort.csv")
+    table = pd.read_csv(run / "cohort.csv", dtype={"patient": str})
+    write_table(table.drop(columns=PATHS, errors="ignore"), out / "cohort.csv")
     for weights in sorted(run.glob(f"fold_*/*/{training.WEIGHTS}")):
         target = out / weights.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)

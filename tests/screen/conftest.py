@@ -33,6 +33,7 @@ def judged(tmp_path, monkeypatch):
     folder = tmp_path / "reference"
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")
+    (folder / "folds.csv").write_text("case,fold_0\n")
     monkeypatch.setattr(reference, "folder", lambda: folder)
     rng = np.random.default_rng(0)
     dice = rng.uniform(0.2, 0.95, 60)

@@ -42,3 +42,17 @@ def test_a_scan_is_judged_in_five_lines(scan, judged, monkeypatch):
         and "Can you trust this mask? sub-01" in Path("sub-01.html").read_text()
         and judged == ["sub-01"]
     )
+
+
+def test_a_patient_of_the_run_is_judged_by_networks_that_have_not_learnt_from_it(monkeypatch):
+    from wmhqc import reference
+
+    folds = reference.table("folds").set_index("case")
+    case = next(case for case in folds.index if "syn" not in case)
+    networks, notes = {"mc_unet": [f"net of fold {fold}" for fold in reference.folds()]}, []
+    (chosen,) = judge.unseen_networks({"case": case}, networks, notes)["mc_unet"]
+    fold = int(chosen[-1])
+    assert folds.loc[case, f"fold_{fold}"] == "test" and f"fold {fold}" in notes[0]
+    drawn = reference.table("seen").query("fold == @fold and network == 'mc_unet'")["case"]
+    assert case not in set(drawn)
+    assert judge.unseen_networks({"case": "sub-new"}, networks, notes) is networks and len(notes) == 1

@@ -59,6 +59,24 @@ def load_networks() -> dict:
     return reference.networks()
 
 
+def unseen_networks(row: Mapping, networks: Mapping, notes: list) -> Mapping:
+    """Networks that have not learnt from a scan: of a patient of the reference run, those of the fold that tests him.
+
+    A patient of the run is known by the name of the case; a note says so. Everybody else is judged by all folds.
+    """
+    from wmhqc import reference
+
+    fold = pd.NA if row.get("synthetic") else reference.unseen([row["case"]]).iloc[0]
+    if pd.isna(fold) or fold not in reference.folds():
+        return networks
+    notes.append(
+        f"By its name this is a patient of the reference run: only the networks of fold {fold} judged, which have not "
+        "learnt from it."
+    )
+    place = reference.folds().index(fold)
+    return {name: nets[place : place + 1] for name, nets in networks.items()}
+
+
 def judge(
     row: Mapping,
     networks: Mapping | None = None,
@@ -102,6 +120,7 @@ def judge(
     if len(calibration) < len(known):
         left_out = len(known) - len(calibration)
         notes.append(f"Not asked, as of the same scan or patient: {left_out} of the calibration cases.")
+    networks = unseen_networks(row, networks, notes)
     given, program = "segmentation" in images, row.get("program") or ""
     size = networks["mc_unet"][0].input_shape[1]
     scan = (row["case"], images["t1"], images["flair"])
