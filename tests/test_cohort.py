@@ -91,7 +91,7 @@ def test_ms15_raters_on_two_grids(tmp_path):
         ([-1, 0], "", False),
         ([0, 1, 2], "label 1", True),
         ([0, 1, 2], "label > 0", True),
-        ([0, 1], "label 7", False),
+        ([0, 1], "lable 1", False),
         ([0, 1], None, True),
         ([0, 1], float("nan"), True),
     ],

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmhqc import networks, uncertainty
+from wmhqc.layers import seed_dropout
 
 SIZE = 16
 
@@ -54,7 +55,7 @@ def test_summary_equals_numpy():
 def test_the_shared_deterministic_part_gives_what_the_whole_network_gives(model, volume):
     """Same seeds, same dropout masks: a pass in two parts equals a pass of the whole network."""
     in_parts = next(uncertainty.sample(model, volume, 1, seed=3))
-    uncertainty._seed_dropout(model, 3)
+    seed_dropout(model, 3)
     whole = np.asarray(model.predict_on_batch(volume[None]))[0, ..., 1]
     np.testing.assert_allclose(in_parts, whole, atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_same_seed_same_passes(model, volume):
 
 def test_no_two_layers_ever_draw_the_same_mask(model):
     """Also not at different passes, as they would with seeds that lie side by side."""
-    uncertainty._seed_dropout(model, 0)
+    seed_dropout(model, 0)
     drawn = {
         tuple(np.asarray(layer.seed_generator.next()).tolist())
         for layer in uncertainty._dropouts(model)

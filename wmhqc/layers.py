@@ -47,6 +47,17 @@ class MonteCarloDropout(layers.Dropout):
         return super().call(x, training=True)
 
 
+def seed_dropout(model, *seed: int) -> None:
+    """Set the random numbers that the Monte Carlo dropout of a model draws next.
+
+    Keras draws with (a, b), (a, b + 1), ...: each layer needs an `a` of its own, or one layer would soon draw the
+    masks of another.
+    """
+    for i, layer in enumerate(layer for layer in model.layers if isinstance(layer, MonteCarloDropout)):
+        state = np.random.SeedSequence([*seed, i]).generate_state(2)
+        layer.seed_generator.state.assign(state.astype("uint32"))
+
+
 @keras.saving.register_keras_serializable("wmhqc")
 class DoublingConv(layers.Layer):
     """Double the grid and convolve: four layers of the paper in one, without their zeros.

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from wmhqc.errormaps import blank
 from wmhqc.files import read_json, write_json
+from wmhqc.layers import seed_dropout
 
 WEIGHTS = "model.weights.h5"
 #: Settings of `fit` that may change for a training that goes on.
@@ -231,6 +232,7 @@ def fit(
         )
         for epoch in bar:
             begun = time.perf_counter()
+            seed_dropout(trained, seed, epoch)  # Keras does not keep the state of these generators with a model
             row = {"epoch": epoch, **_epoch(trained, examples, steps, validation, drawn)}
             row["seconds"] = time.perf_counter() - begun
             best = keep == "last" or not done or row["val_loss"] < history["val_loss"].min()

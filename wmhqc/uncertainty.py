@@ -104,13 +104,15 @@ def monte_carlo(model, volume, passes=PASSES, seed=0) -> MonteCarlo:
 
 def sample(model, volume, passes=PASSES, seed=0):
     """Yield the lesion probability (n, n, n) of each pass; arguments as in `monte_carlo`."""
+    from wmhqc.layers import seed_dropout
+
     if passes < 1:
         raise ValueError(f"passes must be at least 1, not {passes}")
     expected = model.input_shape[1:]
     if volume.shape != expected:
         raise ValueError(f"the network takes a volume of shape {expected}, not {volume.shape}")
     deterministic, stochastic = _split_at_dropout(model)
-    _seed_dropout(model, seed)
+    seed_dropout(model, seed)
     fixed = deterministic.predict_on_batch(volume[None])
     for _ in range(passes):
         yield np.asarray(stochastic.predict_on_batch(fixed))[0, ..., 1]
@@ -164,14 +166,6 @@ def _dropouts(model):
     from wmhqc.layers import MonteCarloDropout
 
     return [layer for layer in model.layers if isinstance(layer, MonteCarloDropout)]
-
-
-def _seed_dropout(model, seed):
-    # Keras draws with (a, b), (a, b + 1), ...: each layer needs an `a` of its own, or one layer
-    # would soon draw the masks of another
-    for i, layer in enumerate(_dropouts(model)):
-        state = np.random.SeedSequence([seed, i]).generate_state(2)
-        layer.seed_generator.state.assign(state.astype("uint32"))
 
 
 def _split_at_dropout(model):

@@ -132,7 +132,8 @@ def execute(name: str, chapter: str, output: Path, after: list[str]) -> None:
         "PLOTLY_RENDERER": "plotly_mimetype",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "1",
-        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+        # joblib says so of workers that it ended itself
+        "PYTHONWARNINGS": "ignore::DeprecationWarning,ignore:A worker stopped while some jobs:UserWarning",
     }
     executed = papermill.execute_notebook(
         str(source),
