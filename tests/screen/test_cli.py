@@ -58,7 +58,9 @@ def test_bad_input_is_refused_and_nothing_written(scans, judged, monkeypatch, ca
     assert files(scans.parent) == before and judged == []
 
 
-@pytest.mark.parametrize("words", [["--risk", "0"], ["--confidence-level", "1"], ["--jobs", "0"], ["--passes", "x"]])
+@pytest.mark.parametrize(
+    "words", [["--risk", "0"], ["--risk", "0.4"], ["--confidence-level", "1"], ["--jobs", "0"], ["--passes", "x"]]
+)
 def test_bad_numbers_are_refused(words):
     with pytest.raises(SystemExit) as refused:
         cli.main(["qc", "scans", "--out", "o", *words])

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add("--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, not the reference cases")
     words = "a failure: dice=0.5, a lower lesion Dice (default); f1=0.4, a lower lesion F1; volume=30, off by more %%"
     add("--failed-if", type=_criterion, default="dice=0.5", metavar="WHAT=LIMIT", help=words)
-    add("--risk", type=_share, default=0.1, help="share of failures among the accepted to guarantee, or the best (0.1)")
+    add("--risk", type=_risk, default=0.1, help="share of failures among the accepted to guarantee, or the best (0.1)")
     add("--confidence-level", dest="level", type=_share, default=0.9, help="of guarantee and interval (0.9)")
 
     add = qc.add_argument_group("work").add_argument
@@ -113,6 +113,14 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0.001 <= value <= 0.999:
         raise argparse.ArgumentTypeError(f"must lie between 0.001 and 0.999, got {text}")
+    return value
+
+
+def _risk(text: str) -> float:
+    """A share of failures worth guaranteeing; the same limit as `wmhqc.screen.rule.MAX_RISK`."""
+    value = _share(text)
+    if value > 1 / 3:
+        raise argparse.ArgumentTypeError(f"must be at most 0.33, as more failures are no use to guarantee, got {text}")
     return value
 
 
