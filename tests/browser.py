@@ -84,7 +84,7 @@ def overflow(page, width: int = 360) -> list[str]:
     size = page.viewport_size
     page.set_viewport_size({"width": width, "height": 740})
     page.wait_for_timeout(150)
-    for _ in range(100):  # figures take a moment to follow the window, longer on a busy machine
+    for _ in range(40):  # figures take a moment to follow the window, longer on a busy machine
         wide = page.evaluate(
             """() => {
               const page = document.documentElement;
