@@ -23,7 +23,7 @@ of this one; Reg-net itself has not.
 Each training folder carries its lineage: the cases that it really drew, with the fingerprints of their images
 (`training.fit`). A changed scan, mask, setting or cohort is trained anew or refused, never silently reused.
 
-    python -m wmhqc.stages STAGE RUN [FOLD [PAIR]]
+    python -m wmhqc.run_stage STAGE RUN [FOLD [PAIR]]
 """
 
 from __future__ import annotations

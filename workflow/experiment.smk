@@ -32,7 +32,7 @@ if CHANGES.get("start_from") == "reference":
 FOLDS = list(range((experiment.SETTINGS | CHANGES)["folds"]))
 OUT = f"{RUN}/fold_{{fold}}"
 # oneDNN: TensorFlow leaves it off on AMD processors, where a training step then takes 2 to 6 times as long
-ONE = "TF_ENABLE_ONEDNN_OPTS=1 OMP_NUM_THREADS={threads} TF_NUM_INTRAOP_THREADS={threads} python -m wmhqc.stages"
+ONE = "TF_ENABLE_ONEDNN_OPTS=1 OMP_NUM_THREADS={threads} TF_NUM_INTRAOP_THREADS={threads} python -m wmhqc.run_stage"
 
 
 def scans(wildcards):

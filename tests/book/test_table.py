@@ -144,34 +144,3 @@ def test_the_name_of_a_row_stays_in_view_where_there_is_room(page, file):
 def test_page_is_accessible_in_both_themes_narrow_and_quiet(page, file):
     assert check_page(page, file) == []
     assert accessibility(page, ".wmhqc") == []
-
-
-def test_python_moves_it_where_jupyter_runs(watched, tmp_path):
-    widget = view.table(FRAME, SHOWN, ["family"])
-    page, problems = watched
-    page.goto(write(tmp_path / "empty.html"))
-    state = {name: getattr(widget, name) for name in ("data", "search", "chosen", "sort", "descending")}
-    moved = page.evaluate(
-        """async ([esm, state]) => {
-          const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));
-          const heard = {};
-          const model = {
-            get: (key) => state[key], set: (key, value) => { state[key] = value; }, save_changes() {},
-            on: (event, call) => { heard[event] = call; }, off: (event) => { delete heard[event]; },
-          };
-          const el = document.body.appendChild(document.createElement('div'));
-          const leave = module.default.render({ model, el });
-          const root = el.querySelector('.wmhqc');
-          state.chosen = { family: 'dropout' };
-          heard['change:chosen']();
-          const shown = root.dataset.shown;
-          [state.sort, state.descending] = ['year', true];
-          heard['change:sort']();
-          const first = root.querySelector('tbody th').textContent;
-          leave();
-          return [shown, first, Object.keys(heard).length];
-        }""",
-        [str(widget._esm), state],
-    )
-    assert moved == ["2", "alpha, 2020", 0]
-    assert problems == []

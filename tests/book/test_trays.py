@@ -2,12 +2,11 @@
 
 import re
 
-import anywidget
 import numpy as np
 import pandas as pd
 import pytest
 
-from browser import accessibility, check_page, watch
+from browser import accessibility, check_page
 from wmhqc import slices, view
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -268,35 +267,3 @@ def test_what_is_seen_is_small(tmp_path):
     size = len(view.trays(table, ["mean_entropy"], shown).to_html())
     assert size < 800_000, size
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", view.trays(table, ["mean_entropy"], shown).to_html())
-
-
-@pytest.mark.parametrize("kind", ["quiz", "trays", "hold"])
-def test_the_module_is_what_jupyter_loads(page, tmp_path, kind):
-    """anywidget imports `_esm` as a module; Python then moves it through the model."""
-    widget, name, value, attribute = {
-        "quiz": (view.quiz([picture("a", 2)] * 2, [0.1, 0.9], [1, 2], [1, 2]), "looked", [1], "1"),
-        "trays": (view.trays(TABLE, list(SCORES)), "looks", 16, "16"),
-        "hold": (view.hold(TABLE, {"volume_ml": ("a", "b")}), "count", 9, "9"),
-    }[kind]
-    problems = watch(page)
-    page.goto(write(tmp_path / "empty.html"))
-    own = set(widget.trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
-    moved = page.evaluate(
-        """async ([esm, state, name, value]) => {
-          const module = await import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent(esm))));
-          const heard = {};
-          const model = {
-            get: (key) => state[key], set: (key, value) => { state[key] = value; }, save_changes() {},
-            on: (event, call) => { heard[event] = call; }, off: (event) => { delete heard[event]; },
-          };
-          const el = document.body.appendChild(document.createElement('div'));
-          const leave = module.default.render({ model, el });
-          state[name] = value;
-          heard['change:' + name]();
-          const shown = el.querySelector('.wmhqc').dataset[name];
-          leave();
-          return [shown, Object.keys(heard).length];
-        }""",
-        [str(widget._esm), {key: getattr(widget, key) for key in own if key[0] != "_"}, name, value],
-    )
-    assert moved == [attribute, 0] and not problems

@@ -42,13 +42,19 @@
     };
   }
 
-  const draw = () => window.Plotly.react(place, figure.data, themed(), { displayModeBar: false, responsive: true });
+  const draw = () => window.Plotly.react(place, figure.data, themed(), { displayModeBar: false });
   const near = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     near.disconnect();
     library().then(() => {
       draw();
       new MutationObserver(draw).observe(page, { attributeFilter: ["data-theme"] });
+      let width = place.clientWidth; // Plotly's own `responsive` loses a change that comes while it draws
+      new ResizeObserver(() => {
+        if (place.clientWidth === width) return;
+        width = place.clientWidth;
+        requestAnimationFrame(draw);
+      }).observe(place);
     });
   }, { rootMargin: "300px" });
   // Only once everything above has its height.

@@ -39,7 +39,7 @@ def to_html(figure: dict) -> str:
         raise ValueError(
             'a Plotly figure has no accessible name: describe it with fig.update_layout(meta={"alt": "..."})'
         )
-    # As in explore/widget.py: `<` stands only inside strings, and must not end the script element.
+    # As in view/widget.py: `<` stands only inside strings, and must not end the script element.
     state = json.dumps({"data": figure["data"], "layout": layout}, separators=(",", ":")).replace("<", "\\u003c")
     height = int(layout.get("height", 420))
     return (

@@ -136,19 +136,13 @@ function render({ model, el }) {
     draw();
   }
 
-  const followed = ["artefact", "severity", "slice", "score"].map((name) => `change:${name}`);
-  for (const event of followed) model.on(event, update);
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
+  const leave = listen(model, ["artefact", "severity", "slice", "score"], update, root, draw);
   update();
   unpack(packed).then((bytes) => {
     data = bytes;
     draw();
   });
-  return () => {
-    observer.disconnect();
-    for (const event of followed) model.off(event, update);
-  };
+  return leave;
 }
 
 export default { render };

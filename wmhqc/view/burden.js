@@ -96,12 +96,9 @@ function render({ model, el }) {
     root.dataset.measure = model.get("measure");
   }
 
-  const followed = ["change:score", "change:measure"];
-  for (const event of followed) model.on(event, update);
+  const leave = listen(model, ["score", "measure"], update, root);
   update();
-  return () => {
-    for (const event of followed) model.off(event, update);
-  };
+  return leave;
 }
 
 export default { render };

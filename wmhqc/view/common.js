@@ -41,3 +41,15 @@ async function unpack(text) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
+
+// Call `update` when one of the model's `names` changes, and `resized` when `root` gets another size; returns what ends both.
+function listen(model, names, update, root, resized) {
+  const events = names.map((name) => `change:${name}`);
+  for (const event of events) model.on(event, update);
+  const observer = new ResizeObserver(resized || (() => {}));
+  if (resized) observer.observe(root);
+  return () => {
+    observer.disconnect();
+    for (const event of events) model.off(event, update);
+  };
+}

@@ -211,15 +211,9 @@ function render({ model, el }) {
     const [nx, ny] = now().shape, [x, y] = model.get("voxel");
     set({ voxel: [Math.min(nx - 1, Math.max(0, x + step[0])), Math.min(ny - 1, Math.max(0, y + step[1]))] });
   });
-  const followed = ["case", "rate", "passes", "slice", "voxel"].map((name) => `change:${name}`);
-  for (const event of followed) model.on(event, update);
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
+  const leave = listen(model, ["case", "rate", "passes", "slice", "voxel"], update, root, draw);
   update();
-  return () => {
-    observer.disconnect();
-    for (const event of followed) model.off(event, update);
-  };
+  return leave;
 }
 
 export default { render };

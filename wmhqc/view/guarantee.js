@@ -140,15 +140,9 @@ function render({ model, el }) {
     dropped = false;
   }
 
-  const followed = ["cases", "risk", "level", "drift", "seed"].map((name) => `change:${name}`);
-  for (const event of followed) model.on(event, update);
-  const observer = new ResizeObserver(update);
-  observer.observe(root);
+  const leave = listen(model, ["cases", "risk", "level", "drift", "seed"], update, root, update);
   update();
-  return () => {
-    observer.disconnect();
-    for (const event of followed) model.off(event, update);
-  };
+  return leave;
 }
 
 export default { render };

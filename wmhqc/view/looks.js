@@ -250,19 +250,15 @@ function render({ model, el }) {
     set({ case: names[missed[(missed.indexOf(names.indexOf(model.get("case"))) + 1) % missed.length]] });
   });
 
-  const followed = ["looks", "score", "measure", "limit", "costs", "case"].map((name) => `change:${name}`);
-  for (const event of followed) model.on(event, update);
+  const leave = listen(model, ["looks", "score", "measure", "limit", "costs", "case"], update, root, update);
   const repaint = () => {
     if (unpacked) tiles.forEach((tile, i) => { if (places[i] >= 0) paint(tile.firstChild, unpacked[places[i]], ["predicted"]); });
   };
-  const observer = new ResizeObserver(update);
-  observer.observe(root);
   scans(packed).then((list) => { unpacked = list; root.dataset.ready = "true"; repaint(); update(); });
   update();
   return () => {
-    observer.disconnect();
     clearTimeout(announce);
-    for (const event of followed) model.off(event, update);
+    leave();
   };
 }
 

@@ -88,15 +88,10 @@ function render({ model, el }) {
 
   rest.addEventListener("click", () => { open = true; update(); });
   again.addEventListener("click", () => { open = false; set([]); });
-  model.on("change:looked", update);
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
+  const leave = listen(model, ["looked"], update, root, draw);
   scans(packed).then((list) => { unpacked = list; root.dataset.ready = "true"; draw(); });
   update();
-  return () => {
-    observer.disconnect();
-    model.off("change:looked", update);
-  };
+  return leave;
 }
 
 export default { render };

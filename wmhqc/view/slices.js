@@ -15,14 +15,9 @@ function render({ model, el }) {
   root.append(...pictures.nodes);
   if (caption) root.append(html("p", { class: "caption" }, caption));
   el.replaceChildren(root);
-  model.on("change:slice", update);
-  const observer = new ResizeObserver(pictures.draw);
-  observer.observe(root);
+  const leave = listen(model, ["slice"], update, root, pictures.draw);
   pictures.load(maps).then(update);
-  return () => {
-    observer.disconnect();
-    model.off("change:slice", update);
-  };
+  return leave;
 }
 
 export default { render };

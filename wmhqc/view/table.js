@@ -95,12 +95,9 @@ function render({ model, el }) {
     search.focus(); // a disabled button would lose it
   });
 
-  const followed = ["search", "chosen", "sort", "descending"].map((name) => `change:${name}`);
-  for (const event of followed) model.on(event, update);
+  const leave = listen(model, ["search", "chosen", "sort", "descending"], update, root);
   update();
-  return () => {
-    for (const event of followed) model.off(event, update);
-  };
+  return leave;
 }
 
 export default { render };

@@ -368,15 +368,11 @@ function render({ model, el }) {
   threshold.input.addEventListener("input", () => set(Number(threshold.input.value), tauNow()));
   tau.input.addEventListener("input", () => set(model.get("value"), Number(tau.input.value)));
   select.addEventListener("change", () => change(select.value));
-  const followed = ["change:value", "change:tau", "change:score"];
-  for (const event of followed) model.on(event, update);
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
+  const leave = listen(model, ["value", "tau", "score"], update, root, draw);
   update();
   return () => {
-    observer.disconnect();
     clearTimeout(announce);
-    for (const event of followed) model.off(event, update);
+    leave();
   };
 }
 

@@ -174,15 +174,11 @@ function render({ model, el }) {
     set({ count: to, first: Math.max(0, Math.min(total - to, start + ((size - to) >> 1))) }); // about the same middle
   });
   first.addEventListener("input", () => set({ first: Number(first.value) }));
-  const followed = ["change:score", "change:first", "change:count"];
-  for (const event of followed) model.on(event, update);
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
+  const leave = listen(model, ["score", "first", "count"], update, root, draw);
   update();
   return () => {
-    observer.disconnect();
     cancelAnimationFrame(frame);
-    for (const event of followed) model.off(event, update);
+    leave();
   };
 }
 

@@ -1,6 +1,6 @@
 """The stages of the experiment by name, as `workflow/experiment.smk` calls them.
 
-python -m wmhqc.stages STAGE RUN [FOLD [PAIR]]
+python -m wmhqc.run_stage STAGE RUN [FOLD [PAIR]]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STAGES = {
 
 
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m wmhqc.stages", description="One stage of the experiment.")
+    parser = argparse.ArgumentParser(prog="python -m wmhqc.run_stage", description="One stage of the experiment.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("run")
     parser.add_argument("fold", nargs="?", type=int)
