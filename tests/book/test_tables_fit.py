@@ -43,10 +43,6 @@ NOT_YET = {
     f"book/{name}.html"
     for name in (
         [
-            "training",
-            "error_maps",
-            "vs_thresholds",
-            "dice_regression",
             "which_score",
             "promises",
             "your_scan",
