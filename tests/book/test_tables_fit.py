@@ -50,10 +50,8 @@ NOT_YET = {
             "which_score",
             "promises",
             "your_scan",
-            "cohort",
             "audit",
             "speed",
-            "cite",
         ]
     )
 }
