@@ -4,8 +4,9 @@
 
 A classifier learns the mask in question from its own scan, and is asked about scans whose manual masks are known; the
 best Dice that it reaches there (mean of the best three as well) is to predict the unknown Dice (Valindria et al., IEEE
-TMI 2017, who also carry the mask itself over: "carried"). Tried on the real patients at hand: our own masks, and those of
-other programs. A patient is asked only about others. Beside it, what `wmhqc qc` predicts. Five minutes on one core.
+TMI 2017). "carried" is the mask itself laid over the other brains. Tried on the real patients at hand: our own masks,
+and those of other programs. A patient is asked only about others. Beside it, what `wmhqc qc` predicts. Five minutes on
+one core.
 """
 
 from __future__ import annotations

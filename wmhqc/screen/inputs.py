@@ -21,7 +21,7 @@ INPUTS = {
     "segmentation": "segmentation",
 }
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
-BEARABLE = "lesion mask is empty"
+BEARABLE = ("lesion mask is empty", "lesion mask is not brighter than its surroundings")
 #: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
 MAX_BEYOND = 0.05
 
