@@ -48,10 +48,8 @@ NOT_YET = {
             "vs_thresholds",
             "dice_regression",
             "your_scan",
-            "cohort",
             "audit",
             "speed",
-            "cite",
         ]
     )
 }
