@@ -43,13 +43,10 @@ NOT_YET = {
     f"book/{name}.html"
     for name in (
         [
-            "which_score",
-            "promises",
+            "training",
             "your_scan",
-            "cohort",
             "audit",
             "speed",
-            "cite",
         ]
     )
 }

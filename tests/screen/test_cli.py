@@ -89,4 +89,32 @@ def test_fetch_says_where_and_whose(monkeypatch, capsys):
     table = pd.DataFrame({"flair": ["there/sub-a/sub-a_FLAIR.nii.gz"], "licence": ["CC BY"], "citation": ["Lesjak"]})
     monkeypatch.setattr(download, "fetch_ms17", lambda folder, patients: asked.append((folder, patients)) or table)
     assert cli.main(["fetch", "--patients", "7", "19", "--folder", "there"]) == 0
-    assert asked == [("there", [7, 19])] and "1 patients. CC BY: Lesjak" in capsys.readouterr().out
+    assert asked == [("there", [7, 19])]
+    assert capsys.readouterr().out.splitlines() == ["1 patients. CC BY: Lesjak", "there"]
+
+
+def test_calibrate_judges_what_was_downloaded(scans, judged, monkeypatch, capsys):
+    from wmhqc.screen import calibration
+    from wmhqc.sources import download
+
+    flairs = [str(path) for path in sorted(scans.glob("*/*_FLAIR.nii.gz"))]
+    table = pd.DataFrame({"flair": flairs, "licence": "CC BY", "citation": "Lesjak"})
+    monkeypatch.setattr(download, "fetch_ms17", lambda folder, patients: table)
+    out = scans.parent / "ms17"
+    assert cli.main(["calibrate", "ms17", "--out", str(out)]) == 0
+    assert judged == ["sub-a", "sub-b", "sub-c"]
+    assert f"--calibration {out}/group.tsv" in capsys.readouterr().out
+    assert len(calibration.read_calibration(out / "group.tsv")) == 3
+
+
+def test_calibrate_on_patients_of_the_reference_run_asks_networks_that_do_not_know_them(
+    shared, tmp_path, monkeypatch, capsys
+):
+    import json
+
+    monkeypatch.setenv("WMHQC_MS17_URL", (shared / "data/mirror/open_ms_data").as_uri())
+    words = ["calibrate", "ms17", "--patients", "7", "--folder", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    record = json.loads(next((tmp_path / "out").rglob("*_qc.json")).read_text())
+    assert record["truth"]["lesion_dice"] >= 0
+    assert any("have not learnt from it" in note for note in record["notes"])

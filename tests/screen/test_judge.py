@@ -56,3 +56,16 @@ def test_a_patient_of_the_run_is_judged_by_networks_that_have_not_learnt_from_it
     drawn = reference.table("seen").query("fold == @fold and network == 'mc_unet'")["case"]
     assert case not in set(drawn)
     assert judge.unseen_networks({"case": "sub-new"}, networks, notes) is networks and len(notes) == 1
+
+
+def test_what_must_not_be_accepted_is_not_and_a_good_patient_is(shared):
+    """Real scans: another disease, a head with its skull, T1 and FLAIR exchanged; and one patient of the run."""
+    from wmhqc.sources import layouts
+
+    odd = [layouts.from_folder(shared / "data" / name).iloc[0].to_dict() for name in ("ood", "wholehead")]
+    patients = layouts.from_folder(shared / "data/real").set_index("case", drop=False)
+    good = patients.loc["sub-tab06"].to_dict()
+    odd.append(good | {"t1": good["flair"], "flair": good["t1"], "lesion": ""})
+    assert [judge.judge(row).record["verdict"] for row in odd] == ["review"] * 3
+    record = judge.judge(good).record
+    assert record["verdict"] == "accept" and record["truth"]["lesion_dice"] >= 0.5, record["reasons"]

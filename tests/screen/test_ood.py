@@ -56,3 +56,34 @@ def test_likeness_is_unknown_with_few_cases():
     found = ood.ood_score(like(cases()), cases()[:19])
     assert found["in_distribution"] is False and "19 scans only" in found["words"]
     assert ood.ood_score(like(cases()), cases().drop(columns=list(FEATURES)))["in_distribution"] is False
+
+
+def of_two_kinds(patients=11, synthetic=105, seed=0):
+    """Few patients who differ, many synthetic cases that are much alike and a little beside them."""
+    rng = np.random.default_rng(seed)
+    table = cases(patients + synthetic, seed).assign(synthetic=np.arange(patients + synthetic) >= patients)
+    spread = np.where(table["synthetic"], 3, 10)
+    for name in FEATURES:
+        table[name] = 100 + 12 * ~table["synthetic"] + spread * rng.standard_normal(len(table))
+    return table
+
+
+def test_many_synthetic_cases_do_not_make_patients_strange():
+    table, new = of_two_kinds(), of_two_kinds(60, 1, seed=1)[:60]
+    odd = [not ood.ood_score(row, table)["in_distribution"] for row in new.to_dict("records")]
+    assert np.mean(odd) < 0.2, "11 patients tell about no more than one in twelve"
+    far = of_two_kinds().iloc[0].to_dict() | {name: 100 - 40 * (-1) ** i for i, name in enumerate(FEATURES)}
+    assert not ood.ood_score(far, table)["in_distribution"]
+
+
+def test_with_one_kind_it_is_the_distance_of_ledoit_and_wolf():
+    from sklearn.covariance import LedoitWolf
+
+    table = cases()
+    values = table[list(FEATURES)].to_numpy()
+    row = like(table, brain_ml=130)
+    point = np.array([row[name] for name in FEATURES])
+    squared = LedoitWolf().fit(values / values.std(axis=0)).mahalanobis([point / values.std(axis=0)])[0]
+    assert np.isclose(ood.ood_score(row, table)["score"], np.sqrt(squared / len(point)))
+    same = ood.ood_score(row, table.assign(synthetic=True))
+    assert same["score"] == ood.ood_score(row, table)["score"]

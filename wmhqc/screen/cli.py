@@ -1,10 +1,11 @@
-"""The command `wmhqc`: judge scans, gather the results, read a data set, download MS17.
+"""The command `wmhqc`: judge scans, gather the results, read a data set, download MS17 or calibrate on it.
 
     wmhqc qc --flair F.nii.gz --t1 T.nii.gz --brainmask B.nii.gz --out DIR
     wmhqc qc FOLDER --out DIR --jobs 4
     wmhqc group DIR
     wmhqc cohort miccai17 DIR > mine.csv
     wmhqc fetch
+    wmhqc calibrate ms17 --out DIR
 
 `DIR` becomes a BIDS derivative (`wmhqc.screen.output`). Nothing is written elsewhere. TensorFlow is imported only when
 a scan is judged.
@@ -103,9 +104,17 @@ def parser() -> argparse.ArgumentParser:
     cohort.set_defaults(run=_cohort)
 
     fetch = commands.add_parser("fetch", help="download MS17: 30 patients with multiple sclerosis, about 250 MB")
-    fetch.add_argument("--patients", nargs="+", type=int, metavar="N", help="patients from 1 to 30 (all)")
-    fetch.add_argument("--folder", help="where to keep them (WMHQC_DATA, or the user's cache)")
     fetch.set_defaults(run=_fetch)
+
+    what = "judge labelled patients that can be downloaded; their group.tsv is a table for `qc --calibration`"
+    calibrate = commands.add_parser("calibrate", help=what, description=what)
+    calibrate.add_argument("database", choices=("ms17",), help="MS17: 30 patients with multiple sclerosis")
+    calibrate.add_argument("--out", required=True, metavar="DIR", help="folder for all that is written")
+    calibrate.add_argument("--jobs", type=_count, default=1, help="processes at once (1), about 1.5 GB each")
+    calibrate.set_defaults(run=_calibrate)
+    for command in (fetch, calibrate):
+        command.add_argument("--patients", nargs="+", type=int, metavar="N", help="patients from 1 to 30 (all)")
+        command.add_argument("--folder", help="where to keep them (WMHQC_DATA, or the user's cache)")
     return parser
 
 
@@ -177,12 +186,27 @@ def _cohort(arguments) -> int:
 
 
 def _fetch(arguments) -> int:
+    print(_fetched(arguments))
+    return 0
+
+
+def _fetched(arguments) -> Path:
+    """Download what is not there, say whose it is; return the folder of the patients."""
     from wmhqc.sources import download
 
     table = download.fetch_ms17(arguments.folder, arguments.patients)
-    print(Path(table["flair"].iloc[0]).parent.parent)
     print(f"{len(table)} patients. {table['licence'].iloc[0]}: {table['citation'].iloc[0]}")
-    return 0
+    return Path(table["flair"].iloc[0]).parent.parent
+
+
+def _calibrate(arguments) -> int:
+    """Judge all patients of the folder; those of the reference run by networks that have not learnt from them."""
+    from wmhqc.screen import output
+
+    folder = _fetched(arguments)
+    status = _qc(parser().parse_args(["qc", str(folder), "--out", arguments.out, "--jobs", str(arguments.jobs)]))
+    print(f"For scans like these: wmhqc qc ... --calibration {output.shown(Path(arguments.out) / 'group.tsv')}")
+    return status
 
 
 if __name__ == "__main__":

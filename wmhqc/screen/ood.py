@@ -32,7 +32,9 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
     The Mahalanobis distance of its `FEATURES` from their mean, with a shrunken covariance
     (Ledoit-Wolf), is compared with the distance of each calibration case from the others: a
     scan farther off than a share `OOD_QUANTILE` of them is out of distribution (of the scans of
-    their kind, about one in twenty is). Outliers among the calibration cases, as one without a
+    their kind, about one in twenty is). Patients and synthetic cases (column `synthetic`) weigh the same
+    in all of this, however many there are of each: else many synthetic cases, which are much alike, would
+    make every patient strange. Outliers among the calibration cases, as one without a
     good brain mask, would widen what counts as alike; they are left out, and named.
 
     Returns
@@ -41,8 +43,7 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
         in_distribution (bool), score (the distance), limit, cases, outside (list of features beyond the range of the
         middle 98 %, the farthest first: name, value, low, high), words.
     """
-    known = [name for name in FEATURES if name in calibration]
-    table = calibration[known].dropna() if known else pd.DataFrame()
+    table, made = _known(calibration)
     result = {"in_distribution": False, "score": math.nan, "limit": math.nan, "cases": len(table), "outside": []}
     if len(table) < MIN_CALIBRATION:
         words = (
@@ -50,12 +51,14 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
             "say whether this one is of their kind."
         )
         return result | {"words": words}
-    point, others = np.array([features[name] for name in known], float), table.to_numpy(float)
-    kept, limit, _ = _inliers(others.tobytes(), len(known))
+    known, others = list(table), table.to_numpy(float)
+    point = np.array([features[name] for name in known], float)
+    kept, limit, _ = _inliers(others.tobytes(), made.tobytes())
     outliers = table.index.delete(list(kept))
-    others = others[list(kept)]
-    score = _distance(point, others)
-    deviation = np.abs(point - others.mean(axis=0)) / _spread(others)
+    others, made = others[list(kept)], made[list(kept)]
+    score = _distance(point, others, made)
+    mean, spread = _moments(others, made)
+    deviation = np.abs(point - mean) / spread
     low, high = np.percentile(others, (1, 99), axis=0)
     outside = [
         {"name": known[i], "value": point[i], "low": low[i], "high": high[i]}
@@ -74,11 +77,10 @@ def ood_score(features: Mapping, calibration: pd.DataFrame) -> dict:
 
 def in_distribution(calibration: pd.DataFrame) -> pd.Series:
     """Which calibration cases are in distribution, each compared with the others (bool, those with features)."""
-    known = [name for name in FEATURES if name in calibration]
-    table = calibration[known].dropna() if known else pd.DataFrame()
+    table, made = _known(calibration)
     if len(table) < MIN_CALIBRATION:
         return pd.Series(dtype=bool)
-    kept, limit, distances = _inliers(table.to_numpy(float).tobytes(), len(known))
+    kept, limit, distances = _inliers(table.to_numpy(float).tobytes(), made.tobytes())
     inside = pd.Series(False, table.index)
     inside.iloc[list(kept)] = np.array(distances) <= limit
     return inside
@@ -97,34 +99,58 @@ def describe(feature: Mapping) -> str:
     return " ".join(filter(None, (label, f"{feature['value']:.3g}", unit, theirs)))
 
 
+def _known(calibration: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The features of the calibration cases of which all are known, and which of those cases are synthetic."""
+    known = [name for name in FEATURES if name in calibration]
+    table = calibration[known].dropna() if known else pd.DataFrame()
+    made = calibration.get("synthetic", pd.Series(False, calibration.index))
+    return table, made.reindex(table.index).astype(bool).to_numpy()
+
+
 @functools.lru_cache(maxsize=8)  # the same calibration cases for all scans
-def _inliers(data: bytes, columns: int) -> tuple[tuple[int, ...], float, tuple[float, ...]]:
+def _inliers(data: bytes, kinds: bytes) -> tuple[tuple[int, ...], float, tuple[float, ...]]:
     """Rows of a table of features that are no outliers, the distance most of them keep from the others, and all."""
-    table = np.frombuffer(data).reshape(-1, columns)
+    made = np.frombuffer(kinds, bool)
+    table = np.frombuffer(data).reshape(len(made), -1)
     kept = np.arange(len(table))
-    distances = _leave_one_out(table)
+    distances = _leave_one_out(table, made)
     good = distances <= OUTLIER_FACTOR * np.median(distances)
     if not good.all() and good.sum() >= MIN_CALIBRATION:
-        kept, distances = kept[good], _leave_one_out(table[good])
-    enough = math.ceil(round(OOD_QUANTILE * (len(kept) + 1), 9))
-    limit = float(np.sort(distances)[min(enough, len(kept)) - 1])
+        kept = kept[good]
+        distances = _leave_one_out(table[kept], made[kept])
+    order = np.argsort(distances)
+    share = np.cumsum(_weights(made[kept])[order])
+    enough = OOD_QUANTILE * (1 + 1 / len(kept))  # the new scan is one more
+    limit = float(distances[order][min(np.searchsorted(share, enough - 1e-9), len(kept) - 1)])
     return tuple(kept.tolist()), limit, tuple(distances.tolist())
 
 
-def _leave_one_out(table: np.ndarray) -> np.ndarray:
-    return np.array([_distance(row, np.delete(table, i, axis=0)) for i, row in enumerate(table)])
+def _leave_one_out(table: np.ndarray, made: np.ndarray) -> np.ndarray:
+    rest = ((np.delete(table, i, axis=0), np.delete(made, i)) for i in range(len(table)))
+    return np.array([_distance(row, *others) for row, others in zip(table, rest, strict=True)])
 
 
-def _spread(others: np.ndarray) -> np.ndarray:
-    """Standard deviation of each feature, at least 1 % of its mean: a constant one has none."""
-    return np.maximum(others.std(axis=0), 0.01 * np.abs(others.mean(axis=0)) + 1e-9)
+def _weights(made: np.ndarray) -> np.ndarray:
+    """What each case weighs (sum 1): synthetic ones together as much as patients, if there are both."""
+    shares = np.where(made, 1 / max(made.sum(), 1), 1 / max((~made).sum(), 1))
+    return shares / shares.sum()
 
 
-def _distance(point: np.ndarray, others: np.ndarray) -> float:
+def _moments(others: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature; that at least 1 % of the mean: a constant one has none."""
+    weights = _weights(made)
+    mean = weights @ others
+    spread = np.sqrt(weights @ (others - mean) ** 2)
+    return mean, np.maximum(spread, 0.01 * np.abs(mean) + 1e-9)
+
+
+def _distance(point: np.ndarray, others: np.ndarray, made: np.ndarray) -> float:
     """Mahalanobis distance of a point from the rows of `others`, per square root of the dimension."""
-    from sklearn.covariance import LedoitWolf
+    from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 
-    mean, spread = others.mean(axis=0), _spread(others)
-    covariance = LedoitWolf().fit((others - mean) / spread).covariance_
+    mean, spread = _moments(others, made)
+    standard = (others - mean) / spread
+    covariance = (standard * _weights(made)[:, None]).T @ standard
+    covariance = shrunk_covariance(covariance, ledoit_wolf_shrinkage(standard, assume_centered=True))
     z = (point - mean) / spread
     return float(np.sqrt(z @ np.linalg.solve(covariance, z) / len(z)))
