@@ -50,7 +50,6 @@ NOT_YET = {
             "which_score",
             "promises",
             "your_scan",
-            "speed",
         ]
     )
 }
