@@ -117,6 +117,24 @@ def test_viewer_shows_the_judged_mask_first_and_moves(page, written):
     assert page.evaluate(f"{bright}(document.querySelectorAll('.wmhqc canvas')[2])") > 200
 
 
+def test_a_page_shows_the_first_part_and_opens_the_whole(page, written):
+    """Nothing is cut within the first part, light and dark follow the page, the button opens all of it."""
+    framed = report.frame(report.case(judgement()), "QC report").data
+    page.goto(written("page.html", f'<!doctype html><html data-theme="dark"><body>{framed}</body></html>'))
+    frame = page.frame_locator("iframe")
+    end = frame.locator("#rest").evaluate("e => e.offsetTop")
+    page.wait_for_function("end => document.querySelector('iframe').clientHeight === end", arg=end)
+    assert frame.locator("html").get_attribute("data-theme") == "dark"
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_function("document.querySelector('iframe').contentDocument.documentElement.dataset.theme === 'light'")
+    with page.expect_popup() as opened:
+        page.get_by_role("button", name="Open the whole report").press("Enter")
+    whole = opened.value
+    whole.wait_for_selector("h2:has-text('Files')")
+    assert "–" in whole.inner_text("body"), "the text's encoding"
+    whole.close()
+
+
 def test_our_own_segmentation_has_two_outlines(page, written):
     page.goto(written("sub-a.html", report.case(judgement(given=False))))
     page.wait_for_selector(".wmhqc canvas")
@@ -181,9 +199,9 @@ def test_group_report_is_in_order(page, written, tmp_path):
     assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
     text = page.inner_text("body")
     assert "13 scans: 1 accepted, 11 to review, 1 not judged." in text
-    assert "confidence level of 90 %" in text and re.search(r"\(0\.\d+\)", text), (
-        "the rule, and intervals that do not hold"
-    )
+    assert "confidence level of 90 %" in text
+    assert re.search(r"\(\d+ %\)", text), "a chance that is a guess stands in brackets"
+    assert not re.search(r"0\.\d\d \(0\.\d\d to", text), "an interval that does not hold is not there"
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
 
 
