@@ -47,13 +47,9 @@ NOT_YET = {
             "error_maps",
             "vs_thresholds",
             "dice_regression",
-            "which_score",
-            "promises",
             "your_scan",
-            "cohort",
             "audit",
             "speed",
-            "cite",
         ]
     )
 }
