@@ -93,6 +93,7 @@ def test_the_table_has_words_and_no_more_than_five_columns(records):
     table = examples.table(records)
     assert list(table) == ["verdict", "predicted Dice", "true Dice", "what speaks against it"]
     assert table.loc["sub-f", "what speaks against it"] == "The predicted Dice is too low."
+    assert list(table["true Dice"])[2:4] == ["0.70", "0.10, failed"] and table.loc["sub-i", "true Dice"] == ""
 
 
 def test_outcomes_and_whether_a_guarantee_is_kept(records):
@@ -109,17 +110,18 @@ def test_outcomes_and_whether_a_guarantee_is_kept(records):
 
 def test_how_near_a_mask_was(records):
     errors = pd.Series([0.03, 0.05])
-    assert sentences.missed(records[5], errors) == (
-        "That is less than what a prediction is off by on average here, 0.04."
-    )
-    assert "more" in sentences.missed(records[3], errors)
+    assert "off by 0.04 on average: so near" in sentences.missed(records[5], errors)
+    assert "further off than most" in sentences.missed(records[3], errors)
     assert sentences.missed(records[6], errors) == sentences.missed(None, errors) == ""
 
 
 def test_the_guarantee_in_words():
     choice = thresholds.Choice(0.5, "", 0.2803, 0.636)
     rule = types.SimpleNamespace(possible=True, choice=choice, level=0.9)
-    assert sentences.guarantee(rule) == "at most 29 % of the accepted fail, with 90 % certainty; 64 % are accepted"
+    assert (
+        sentences.guarantee(rule)
+        == "at most 29 % of the accepted fail, with 90 % certainty, and about 64 % are accepted"
+    )
     rule.possible = False
     assert sentences.guarantee(rule) == "nothing can be guaranteed with these calibration cases"
 
@@ -134,6 +136,7 @@ def test_scans_of_another_kind(records):
     assert said.startswith("None of the 2 that are judged is accepted. The predicted Dice alone would let pass: sub-g.")
     assert "does so for 1, and not for: sub-d." in said and said.endswith("than the header says: sub-g.")
     assert "wrongly: sub-a" in sentences.strangers(seen(records[:1]))
+    assert sentences.given_away(odd) == 1
     assert "gives all of them away" in sentences.strangers(seen(records[3:4]))
     assert sentences.told(odd[2]) == "It is refused: the skull is there"
     assert sentences.told(odd[0]).startswith("Review: The predicted Dice is too low. Predicted Dice 0.20")
@@ -145,6 +148,7 @@ def test_masks_of_other_programs(records):
     table = examples.masks_table(rows, judged)
     assert list(table["mask"])[:2] == ["sub-d, p", "sub-d, q"]
     said = sentences.masks(table, {found["case"]: found for found in records})
+    assert next(iter(sentences.ranked_masks(table))) == "predicted"
     assert "predicted 1.00" in said and "3 of 4 masks are better than our own" in said
     assert sentences.masks(examples.masks_table([], []), {}) == (
         "No masks of other programs were available to this run."

@@ -162,14 +162,18 @@ def guaranteed(record: Mapping) -> str:
 # ---------------------------------------------------------------- tables
 
 
-def table(records: Iterable[Mapping]) -> pd.DataFrame:
-    """Verdict, predicted and true Dice and the reason, one row a scan."""
+def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
+    """Verdict, predicted and true Dice, below `tau` marked as failed, and the reasons; one row a scan."""
+
+    def true(value: float | None) -> str:
+        return "" if value is None else f"{dice(value)}{', failed' if value < tau else ''}"
+
     return pd.DataFrame.from_dict(
         {
             record["case"]: {
                 "verdict": record["verdict"],
                 "predicted Dice": predicted(record),
-                "true Dice": record["truth"].get("lesion_dice"),
+                "true Dice": true(record["truth"].get("lesion_dice")),
                 "what speaks against it": " ".join(record["reasons"]),
             }
             for record in records

@@ -49,7 +49,7 @@ tint();
 """
 OPENED = """
 const report = this.parentElement.querySelector('iframe').srcdoc;
-window.open(URL.createObjectURL(new Blob([report], {type: 'text/html'})));
+window.open(window.URL.createObjectURL(new Blob([report], {type: 'text/html'})));
 """
 
 
@@ -60,11 +60,15 @@ def frame(html: str, title: str, height: int = 900):
     from IPython.display import HTML
 
     style = f"width: 100%; height: {height}px; border: 1px solid #8a95a4; border-radius: 10px"
-    button = f'<button type="button" onclick="{escape(OPENED)}">Open the whole report</button>'
     framed = (
         f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}" onload="{escape(FITTED)}"></iframe>'
     )
-    return HTML(f"<div>{framed}{button}</div>")  # within a div: IPython warns of what begins with an iframe
+    style = (
+        "padding: 0.25em 0.9em; border: 1px solid; border-radius: 9em; background: none; color: inherit; font: inherit"
+    )
+    button = f'<button type="button" style="{style}" onclick="{escape(OPENED)}">Open the whole report</button>'
+    # within a div, as IPython warns of what begins with an iframe; its class keeps the page's dark ground
+    return HTML(f'<div class="wmhqc-static">{framed}{button}</div>')
 
 
 def viewer(judgement):

@@ -32,7 +32,7 @@ def guarantee(rule: Rule) -> str:
     if not rule.possible:
         return "nothing can be guaranteed with these calibration cases"
     text = f"at most {at_most(rule.choice.risk)} of the accepted fail, with {percent(rule.level)} certainty"
-    return f"{text}; {percent(round(rule.choice.coverage, 2))} are accepted"
+    return f"{text}, and about {percent(round(rule.choice.coverage, 2))} are accepted"
 
 
 def missed(record: Mapping | None, errors) -> str:
@@ -41,8 +41,17 @@ def missed(record: Mapping | None, errors) -> str:
     if not doubted or not record["guarantee"]["possible"] or not len(errors):
         return ""
     gap = record["guarantee"]["threshold"] - record["predicted_dice"]["value"]
-    near = "less" if gap < errors.mean() else "more"
-    return f"That is {near} than what a prediction is off by on average here, {errors.mean():.2f}."
+    if gap < errors.mean():
+        return f"Predictions are off by {errors.mean():.2f} on average: so near the threshold chance decides."
+    return (
+        f"That is more than predictions are off by on average, {errors.mean():.2f}: this one is further off than most."
+    )
+
+
+def given_away(seen: Sequence[Seen], tau: float = 0.5) -> int:
+    """How many of the judged scans have a predicted Dice below `tau`."""
+    values = [each.record["predicted_dice"]["value"] for each in seen if not each.problem]
+    return sum(value is not None and value < tau for value in values)
 
 
 def told(seen: Seen) -> str:
@@ -75,24 +84,34 @@ def strangers(seen: Sequence[Seen], tau: float = 0.5) -> str:
 
 def masks(table: pd.DataFrame, own: Mapping[str, Mapping]) -> str:
     """What tells good masks of other programs from bad ones, from `examples.masks_table` and our own records."""
-    if table.get("true Dice", pd.Series(dtype=float)).nunique() < 3:
+    ranks = ranked_masks(table)
+    if not ranks:
         return "No masks of other programs were available to this run."
-    ranks = {
-        name: failure.bootstrap(failure.spearman, table["true Dice"], table[name], strata=table["patient"])
-        for name in OF_MASKS.values()
-    }
     each = "; ".join(f"{name} {value:.2f} ({low:.2f} to {high:.2f})" for name, (value, low, high) in ranks.items())
-    best = max(ranks, key=lambda name: ranks[name][0])
     pairs = table[table["patient"].isin(own)]
     ours = [own[case] for case in pairs["patient"]]
     better = pairs["true Dice"] > [record["truth"]["dice_on_scan"] for record in ours]
     said_so = better & (pairs["predicted"] > [record["scores"]["predicted_dice_mask"] for record in ours])
+    than_ours = f"{better.sum()} of {len(pairs)} masks are better than our own of the same scan"
+    than_ours += f", and for {said_so.sum()} of these the predicted Dice says so." if better.any() else "."
     return (
         f"Spearman's rank correlation with the true Dice, over {len(table)} masks of "
-        f"{table['patient'].nunique()} patients: {each} (95 % intervals). The {best} Dice orders them best. "
-        f"{better.sum()} of {len(pairs)} masks are better than our own of the same scan, and for {said_so.sum()} of "
-        "these the predicted Dice says so."
+        f"{table['patient'].nunique()} patients: {each} (95 % intervals). {than_ours}"
     )
+
+
+def ranked_masks(table: pd.DataFrame) -> dict[str, tuple]:
+    """Spearman's rank correlation with the true Dice, and its interval, of each of `OF_MASKS`; the best first.
+
+    Nothing where there are too few masks.
+    """
+    if table.get("true Dice", pd.Series(dtype=float)).nunique() < 3:
+        return {}
+    ranks = {
+        name: failure.bootstrap(failure.spearman, table["true Dice"], table[name], strata=table["patient"])
+        for name in OF_MASKS.values()
+    }
+    return dict(sorted(ranks.items(), key=lambda item: -item[1][0]))
 
 
 def ranking(records: Sequence[Mapping], tau: float = 0.5) -> tuple[pd.DataFrame, str]:
