@@ -149,7 +149,7 @@ def test_masks_of_other_programs(records):
     assert list(table["mask"])[:2] == ["sub-d, p", "sub-d, q"]
     said = sentences.masks(table, {found["case"]: found for found in records})
     assert next(iter(sentences.ranked_masks(table))) == "predicted"
-    assert "predicted 1.00" in said and "3 of 4 masks are better than our own" in said
+    assert "predicted 1.00" in said and "3 of the 4 masks beat our own" in said
     assert sentences.masks(examples.masks_table([], []), {}) == (
         "No masks of other programs were available to this run."
     )

@@ -251,7 +251,7 @@ def masks_table(rows: Iterable[Mapping], records: Iterable[Mapping]) -> pd.DataF
 
 def changed(row: Mapping, name: str, how, folder) -> dict:
     """The row of a scan whose two images were changed: `how` takes and gives the array of one."""
-    new = {**row, "called": f"{row['case']}, {name}", "lesion": "", "brainmask": ""}
+    new = {**row, "called": name, "lesion": "", "brainmask": ""}
     for image in ("t1", "flair"):
         scan = nib.load(row[image])
         new[image] = str(Path(folder) / f"{row['case']}_{name.replace(' ', '-')}_{image}.nii.gz")

@@ -92,7 +92,7 @@ def masks(table: pd.DataFrame, own: Mapping[str, Mapping]) -> str:
     ours = [own[case] for case in pairs["patient"]]
     better = pairs["true Dice"] > [record["truth"]["dice_on_scan"] for record in ours]
     said_so = better & (pairs["predicted"] > [record["scores"]["predicted_dice_mask"] for record in ours])
-    than_ours = f"{better.sum()} of {len(pairs)} masks are better than our own of the same scan"
+    than_ours = f"{better.sum() or 'None'} of the {len(pairs)} masks beat our own of the same scan"
     than_ours += f", and for {said_so.sum()} of these the predicted Dice says so." if better.any() else "."
     return (
         f"Spearman's rank correlation with the true Dice, over {len(table)} masks of "
@@ -123,6 +123,6 @@ def ranking(records: Sequence[Mapping], tau: float = 0.5) -> tuple[pd.DataFrame,
     better = int((board["aurc"] < board.loc["volume_ml", "aurc"]).sum())
     sure = int((board["auroc_gain_low"] > 0).sum())
     return board, (
-        f"{better} of {len(board) - 1} scores have a lower AURC than the predicted volume; for {sure} the gain in "
-        f"AUROC over it has an interval above zero. {len(rows)} patients are too few to settle an order."
+        f"{better} of {len(board) - 1} scores have a lower AURC than the predicted volume; for {sure or 'none'} the "
+        f"gain in AUROC over it has an interval above zero. {len(rows)} patients are too few to settle an order."
     )
