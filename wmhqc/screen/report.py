@@ -63,9 +63,8 @@ def frame(html: str, title: str, height: int = 900):
     framed = (
         f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}" onload="{escape(FITTED)}"></iframe>'
     )
-    style = (
-        "padding: 0.25em 0.9em; border: 1px solid; border-radius: 9em; background: none; color: inherit; font: inherit"
-    )
+    style = "padding: 0.25em 0.9em; border: 1px solid; border-radius: 9em; background: none; font: inherit"
+    style += "; color: var(--pst-color-text-base, inherit)"
     button = f'<button type="button" style="{style}" onclick="{escape(OPENED)}">Open the whole report</button>'
     # within a div, as IPython warns of what begins with an iframe; its class keeps the page's dark ground
     return HTML(f'<div class="wmhqc-static">{framed}{button}</div>')
