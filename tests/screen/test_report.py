@@ -135,6 +135,14 @@ def test_a_page_shows_the_first_part_and_opens_the_whole(page, written):
     whole.close()
 
 
+def test_the_manual_outline_is_drawn_as_on_all_pages(page, written):
+    """Orange and solid, whatever stands before it; the judged ones are dashed."""
+    page.goto(written("sub-a.html", report.case(judgement())))
+    drawn = page.locator(".wmhqc .buttons .sample span").evaluate_all("all => all.map((e) => e.style.background)")
+    assert len(drawn) == 3 and "rgb(255, 157, 60)" in drawn[2] and "gradient" not in drawn[2]
+    assert all("gradient" in line for line in drawn[:2])
+
+
 def test_our_own_segmentation_has_two_outlines(page, written):
     page.goto(written("sub-a.html", report.case(judgement(given=False))))
     page.wait_for_selector(".wmhqc canvas")
@@ -239,6 +247,16 @@ def test_group_table_sorts_by_a_click(page, written):
     head.press("Enter")
     assert page.evaluate(first) == "sub-11" and page.evaluate(last) == "sub-bad"
     assert page.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_on_a_phone_the_table_scrolls_and_the_names_stay(page, written):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(written("group.html", group(records()).html()))
+    box = page.locator(".wide")
+    assert box.evaluate("e => { e.scrollLeft = e.scrollWidth; return e.scrollLeft }") > 100
+    name, reason = (box.locator(f"tbody tr:first-child > :{place}-child").bounding_box() for place in ("first", "last"))
+    assert name["x"] >= 0 and reason["x"] >= name["x"] + name["width"] and reason["x"] + reason["width"] <= 400
+    assert overflow(page) == []
 
 
 def test_group_of_nothing_judged():
