@@ -9,6 +9,7 @@ import pandas as pd
 import papermill
 import pytest
 
+import tiny
 from wmhqc import cohort, reference
 from wmhqc.book import own, stages
 from wmhqc.files import load_maps
@@ -29,6 +30,8 @@ def small(tiny_run, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(synthetic, "make_cohort", functools.partial(synthetic.make_cohort, voxel=(4, 4, 4)))
     none = cohort.read_csv(tiny_run / "cohort.csv").iloc[:0]
     monkeypatch.setattr(available, "real_patients", lambda *_, **__: (none, "no real patients"))
+    with tiny.without_graph():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -47,8 +47,6 @@ NOT_YET = {
             "error_maps",
             "vs_thresholds",
             "dice_regression",
-            "which_score",
-            "promises",
             "your_scan",
             "audit",
             "speed",

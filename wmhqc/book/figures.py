@@ -306,7 +306,7 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
         squeeze=False,
         layout="constrained",
         facecolor="white",
-        figsize=(10, 3 * rows + 0.6),
+        figsize=(7.6, 2.4 * rows + 0.6),
     )
     for axis in axes.flat[len(artefacts) :]:
         axis.remove()
