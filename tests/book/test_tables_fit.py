@@ -44,9 +44,6 @@ NOT_YET = {
     for name in (
         [
             "training",
-            "error_maps",
-            "vs_thresholds",
-            "dice_regression",
             "your_scan",
             "audit",
             "speed",
