@@ -2,10 +2,10 @@
 
     python benchmarks/verdicts.py [FOLDER ...]
 
-Judges the patients that can be had (`wmhqc.sources.available`), those in further folders (sub-x/sub-x_FLAIR.nii.gz,
-...), and scans that must not be accepted: each one with T1 and FLAIR exchanged, the tumour and the whole head where
-they are at hand. Patients of the reference run are judged by networks that have not learnt from them and are left out
-of the calibration. About 5 s a scan on one core.
+Judges the patients that can be had (`wmhqc.sources.available`), those in further folders, each with
+sub-x/sub-x_FLAIR.nii.gz and so on, and scans that must not be accepted: each with T1 and FLAIR exchanged, the
+tumour and the whole head where they are at hand. Patients of the reference run are judged by networks that
+have not learnt from them and are left out of the calibration. About 5 s a scan on one core.
 """
 
 from __future__ import annotations

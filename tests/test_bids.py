@@ -32,6 +32,16 @@ def test_several_t1s(tmp_path):
     assert table["t1_choice"].tolist() == ["", "sub-2_acq-a_T1w.nii.gz, sub-2_acq-b_T1w.nii.gz"]
 
 
+def test_several_brain_masks_are_a_choice_of_the_user(tmp_path):
+    touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii.gz", "sub-1/anat/sub-1_T1w.nii.gz")
+    masks = [f"derivatives/{program}/sub-1/anat/sub-1_desc-brain_mask.nii.gz" for program in ("bet", "hd-bet")]
+    touch(tmp_path, masks[0])
+    assert names(bids.read_bids(tmp_path), "brainmask") == ["sub-1_desc-brain_mask.nii.gz"]
+    touch(tmp_path, masks[1])
+    row = bids.read_bids(tmp_path).iloc[0]
+    assert row["brainmask"] == "" and row["brainmask_choice"] == ", ".join(str(tmp_path / mask) for mask in masks)
+
+
 def test_a_subject_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     touch(tmp_path, *(f"sub-{n}/anat/sub-{n}_FLAIR.nii.gz" for n in (1, 2)))
     scandir = os.scandir

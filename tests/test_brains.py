@@ -182,6 +182,9 @@ def test_the_sum_is_the_volume_in_disguise_and_the_mean_is_not():
 
     assert r("vs_uncertainty") > 0.2
     assert sum(r("vs_uncertainty", place) < 0 for place in range(5)) >= 3
+    patients = reference.cases("test", "real")
+    alone = [view.hold_numbers(patients, score, 0, len(patients))["r"] for score in ("vs_uncertainty", "mean_entropy")]
+    assert alone[0] > 0 > alone[1]
     assert r("mean_entropy") < -0.6 and all(r("mean_entropy", place) < 0 for place in range(5))
 
 

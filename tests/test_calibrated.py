@@ -57,6 +57,17 @@ def test_what_has_no_score_has_no_prediction():
         calibrated.choose(table.drop(columns=["mean_entropy", "tta_pairwise_dice"]))
 
 
+def test_no_line_goes_through_the_case_that_it_predicts():
+    table = rows(40).assign(case=[f"sub-{i}" for i in range(40)], fold=np.arange(40) % 2)
+    validation, test = table.assign(fold=1 - table["fold"]), table
+    before = calibrated.per_fold(validation, test, ["mean_entropy"])
+    moved = validation.copy()
+    moved.loc[4, "lesion_dice"] = 5.0  # of fold 0 as a test case, so of no line of that fold
+    after = calibrated.per_fold(moved, test, ["mean_entropy"])
+    assert np.array_equal(before[::2], after[::2]) and not np.isclose(before[1::2], after[1::2]).any()
+    assert np.isnan(calibrated.per_fold(validation[:2], test, ["mean_entropy"])).all()
+
+
 def test_the_best_scores_are_chosen():
     found = calibrated.compare(rows(200))
     assert found.index[-1] == "changed inputs" and found.loc["uncertainty", "cases"] == 200

@@ -74,6 +74,7 @@ def test_the_set_is_the_default_one_but_for_its_length():
     assert default["data"]["size"] == SIZE and len(CASES) == 8
 
 
+@pytest.mark.slow
 def test_the_chapters_run_through_and_every_asked_case_has_maps(chapters):
     folder, executed = chapters
     assert list(executed) == list(CHAIN)

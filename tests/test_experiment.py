@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import tiny
 from tiny import SETTINGS as TINY
 from wmhqc import catalogue, evaluation, experiment, preprocess, reference, training
 from wmhqc.release import release
@@ -21,9 +22,22 @@ from wmhqc.sources import synthetic
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True)
+def short_trainings():
+    with tiny.without_graph():
+        yield
+
+
 @pytest.fixture(scope="module")
 def cases(tiny_cases):
     return tiny_cases
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Twelve more cases."""
+    table = tiny.cohort(tmp_path_factory.mktemp("others"), seed=1)
+    return table.assign(case=table["case"] + "new")
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +176,12 @@ def test_a_corrected_mask_is_prepared_and_trained_anew(cases, run, tmp_path):
     assert training.read_lineage(again / f"fold_{fold}" / "mc_unet")["cases"][case] == after.made_from
 
 
-def test_cases_added_to_a_run_that_has_begun_are_refused(cases, run, tmp_path):
+def test_cases_added_to_a_run_that_has_begun_are_refused(cases, others, run, tmp_path):
     """S1: folds would be dealt anew, and networks tested on cases that they know."""
     again = tmp_path / "again"
     shutil.copytree(run, again)
-    more = synthetic.make_cohort(tmp_path / "cohort", 12, seed=1, jobs=1, progress=False, voxel=(4, 4, 4)).head(2)
-    more["case"] += "new"
     with pytest.raises(ValueError, match="differ in 2: .*choose another folder|differ in 2: "):
-        experiment.start(again, pd.concat([cases, more], ignore_index=True), TINY)
+        experiment.start(again, pd.concat([cases, others.head(2)], ignore_index=True), TINY)
     assert (again / "folds.csv").read_text() == (run / "folds.csv").read_text()
 
 
@@ -211,11 +223,9 @@ def test_a_release_loads_and_judges(run, tmp_path, monkeypatch):
         reference.cases("train")
 
 
-def test_a_run_starts_from_the_networks_of_another(run, tmp_path):
-    new = synthetic.make_cohort(tmp_path / "cohort", 12, seed=1, jobs=2, progress=False, voxel=(4, 4, 4))
-    new["case"] += "new"
+def test_a_run_starts_from_the_networks_of_another(others, run, tmp_path):
     start = {"epochs": 1, "steps": 1, "learning_rate": 0.0}
-    experiment.start(tmp_path / "run", new, TINY | {"start_from": str(run), "mc_unet": start, "rec_unet": start})
+    experiment.start(tmp_path / "run", others, TINY | {"start_from": str(run), "mc_unet": start, "rec_unet": start})
     for name, train in {"mc_unet": experiment.train_segmenter, "rec_unet": experiment.train_inpainter}.items():
         train(tmp_path / "run", 0)
         before, after = (experiment.network(folder, 0, name).get_weights() for folder in (run, tmp_path / "run"))

@@ -92,6 +92,19 @@ def test_a_case_that_came_out_otherwise_is_told_and_not_refused():
     assert reference.unseen(found["case"]).notna().all() or 1 not in reference.folds()
 
 
+def test_the_networks_are_too_sure_of_their_surest_voxels():
+    """Stated in "Can you trust you?"."""
+    bins = reference.table("reliability").query("temperature == 1 and probability >= 0.9")
+    assert len(bins) and (bins["frequency"] < bins["probability"] - 0.05).all()
+
+
+def test_motion_costs_most_and_the_bias_field_least():
+    """Stated in "The data"; if this fails, the page must say something else."""
+    stress = reference.table("stress")
+    dice = stress[stress["severity"] == 0.6].groupby("artefact")["lesion_dice"].mean()
+    assert len(dice) == 6 and (dice.idxmin(), dice.idxmax()) == ("motion", "bias_field")
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WMHQC_REFERENCE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="holds no reference run.*WMHQC_REFERENCE"):

@@ -70,6 +70,15 @@ def test_error_of_a_worked_example():
     assert row["painted_false_positive"] == pytest.approx(0.7) and row["flair_false_positive"] == pytest.approx(0.5)
 
 
+def test_how_a_map_tells_lesion_from_other_tissue():
+    mask, lesion, brain = example()
+    told = regions.lesion_auroc(np.where(lesion, 0.8, 0.5), mask, lesion, brain)
+    assert told == {"inside": 1, "outside": 1}
+    told = regions.lesion_auroc(np.where(mask, 0.8, 0.5), mask, lesion, brain)  # a map that only repeats the mask
+    assert told == {"inside": 0.5, "outside": 0.5}
+    assert np.isnan(regions.lesion_auroc(np.zeros((8, 8, 8)), lesion, lesion, brain)["inside"])
+
+
 def test_masks_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 3, 3\) \(manual\)"):
         regions.split(np.zeros((4, 4, 4)), np.zeros((3, 3, 3)), np.zeros((4, 4, 4)))

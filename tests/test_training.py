@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wmhqc import losses, networks, training
+from wmhqc import layers, losses, training
 
 
 def cohort(n=105):
@@ -73,6 +73,8 @@ def test_a_small_cohort_of_many_sites_is_dealt_too():
 def test_folds_need_patients():
     with pytest.raises(ValueError, match="got 2 patients"):
         training.folds(sessions(4).head(4))
+    with pytest.raises(ValueError, match="at least 3 folds"):
+        training.folds(cohort(40), 2)
     with pytest.raises(ValueError, match="inner folds"):
         training.inner_folds(cohort(40), 1)
 
@@ -89,7 +91,12 @@ def draw(case, rng):
 
 
 def build():
-    return networks.mc_unet(SIZE)
+    """A small network of the package's layers: TensorFlow takes 8 s for the graph of a training step of MC U-net."""
+    inputs = keras.Input((SIZE, SIZE, SIZE, 2))
+    x = layers.InstanceNorm()(keras.layers.Conv3D(4, 2, strides=2)(inputs))
+    x = layers.DoublingConv(4)(layers.MonteCarloDropout(0.2)(x))
+    x = layers.MonteCarloDropout(0.2)(x)
+    return keras.Model(inputs, keras.layers.Conv3D(2, 1, activation="softmax")(x), name="small")
 
 
 def run(folder, epochs=6, **options):
@@ -101,7 +108,7 @@ def run(folder, epochs=6, **options):
         folder,
         loss=losses.two_class_dice_loss,
         epochs=epochs,
-        **{"steps": 2, "progress": False} | options,
+        **{"steps": 2, "learning_rate": 0.01, "progress": False} | options,
     )
 
 
@@ -201,7 +208,7 @@ def test_a_killed_training_ends_like_one_that_was_not(whole, tmp_path):
     """Killed before each of the moves that put a file in its place; each new start goes on from what is on disk."""
     folder = tmp_path / "mc_unet"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["wmhqc.networks", "wmhqc.losses", "wmhqc.training"])
+    processes.set_forkserver_preload(["wmhqc.losses", "wmhqc.training"])
     for moves in (1, 3, 4, 6, 5, 8):  # an epoch makes four or five
         child = processes.Process(target=die_after, args=(moves, folder))
         child.start()
@@ -233,6 +240,14 @@ def test_lineage_says_what_was_drawn(whole, tmp_path):
     assert len(training.read_history(folder)) == 2
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """The folder of a finished training."""
+    folder = tmp_path_factory.mktemp("two") / "mc_unet"
+    run(folder, epochs=2)
+    return folder
+
+
 @pytest.mark.parametrize(
     "changed, said",
     [
@@ -242,9 +257,8 @@ def test_lineage_says_what_was_drawn(whole, tmp_path):
         ({"epochs": 1}, r"epochs \(2 are done, 1 are asked for\)"),
     ],
 )
-def test_another_training_in_the_folder_is_refused(tmp_path, changed, said):
-    folder = tmp_path / "mc_unet"
-    run(folder, epochs=2)
+def test_another_training_in_the_folder_is_refused(two_epochs, changed, said):
+    folder = two_epochs
     before = (folder / training.WEIGHTS).read_bytes()
     with pytest.raises(training.OtherLineageError, match=said):
         run(folder, **{"epochs": 2} | changed)

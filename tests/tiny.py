@@ -1,6 +1,10 @@
 """The experiment at the smallest size, for tests: all stages, two folds of three trained, in seconds."""
 
-from wmhqc import evaluation, experiment
+import contextlib
+
+import tensorflow as tf
+
+from wmhqc import evaluation, experiment, training
 from wmhqc.regression import PAIRS
 from wmhqc.sources import synthetic
 
@@ -14,11 +18,40 @@ SETTINGS = {
 }
 
 
-def cohort(folder, voxel=(4, 4, 4)):
-    return synthetic.make_cohort(folder, 12, jobs=2, progress=False, voxel=voxel)
+@contextlib.contextmanager
+def without_graph():
+    """Train step by step: for a few steps, making TensorFlow's graph takes three times as long as they do without it.
+
+    Graphs are tested in test_training.py, at the networks' real size in the smoke book.
+    """
+    fit = training.fit
+
+    def stepwise(*arguments, **options):
+        tf.config.run_functions_eagerly(True)
+        try:
+            return fit(*arguments, **options)
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    training.fit = stepwise
+    try:
+        yield
+    finally:
+        training.fit = fit
+
+
+def cohort(folder, seed=0, voxel=(4, 4, 4)):
+    """Twelve synthetic cases; in this process, since another would read the atlas anew."""
+    return synthetic.make_cohort(folder, 12, seed, jobs=1, progress=False, voxel=voxel)
 
 
 def run(folder, cases):
+    with without_graph():
+        _run(folder, cases)
+    return folder
+
+
+def _run(folder, cases):
     experiment.start(folder, cases, SETTINGS)
     for fold in range(SETTINGS["folds"]):
         experiment.train_segmenter(folder, fold)
@@ -30,4 +63,3 @@ def run(folder, cases):
     evaluation.predict(folder, 0)
     evaluation.stress(folder, 0, cases=2)
     evaluation.gather(folder)
-    return folder

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from wmhqc import thresholds
+
 #: Sets of scores that may predict the Dice, simple ones first.
 CANDIDATES = {
     "uncertainty": ("mean_entropy",),
@@ -105,6 +107,20 @@ def out_of_fold(table: pd.DataFrame, scores, dice: str = "lesion_dice") -> np.nd
         weights, intercept = _ridge(x[fold != one], true[fold != one])
         predicted[fold == one] = intercept + x[fold == one] @ weights
     return pd.Series(np.clip(predicted, 0, 1), known.index).reindex(table.index).to_numpy()
+
+
+def per_fold(validation: pd.DataFrame, test: pd.DataFrame, scores, dice: str = "lesion_dice") -> np.ndarray:
+    """Each test row's Dice (n,), predicted by a line through validation rows of all folds.
+
+    Those of the fold's own test cases are left out. NaN where too few rows are left for a line. Both tables have
+    `case` and `fold`.
+    """
+    predicted = pd.Series(np.nan, test.index)
+    for _, cases in test.groupby("fold"):
+        known = thresholds.one_row_a_case(validation, cases["case"]).dropna(subset=[*scores, dice])
+        if len(known) >= len(scores) + 2:
+            predicted[cases.index] = fit(known, scores, dice).predict(cases)
+    return predicted.to_numpy()
 
 
 def compare(table: pd.DataFrame, candidates=CANDIDATES, dice: str = "lesion_dice") -> pd.DataFrame:

@@ -116,6 +116,30 @@ def error_row(flair, reconstruction, mask, lesion, brain) -> dict[str, float]:
     }
 
 
+def lesion_auroc(values, mask, lesion, brain) -> dict[str, float]:
+    """How well a map tells lesion from other tissue, voxel by voxel, inside the segmentation and outside.
+
+    Parameters
+    ----------
+    values : float array (n, n, n)
+        Of any map: error, FLAIR, probability.
+    mask, lesion, brain : array (n, n, n)
+        As in `split`.
+
+    Returns
+    -------
+    dict
+        `inside`: chance that a voxel of a true positive has a higher value than one of a false positive; `outside`:
+        that one of a missed lesion has a higher value than one of healthy brain. 0.5 is chance; NaN where undefined.
+    """
+    parts = split(mask, lesion, brain)
+    missed = parts["missed_part"] | parts["missed_whole"]
+    return {
+        "inside": _auroc(values[parts["true_positive"]], values[parts["false_positive"]]),
+        "outside": _auroc(values[missed], values[parts["healthy"]]),
+    }
+
+
 #: What each part is called in a table.
 LABELS = {
     "true_positive": "found lesion",

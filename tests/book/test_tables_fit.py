@@ -44,11 +44,6 @@ NOT_YET = {
     for name in (
         [
             "training",
-            "error_maps",
-            "vs_thresholds",
-            "dice_regression",
-            "which_score",
-            "promises",
             "your_scan",
         ]
     )

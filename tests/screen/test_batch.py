@@ -221,6 +221,22 @@ def test_an_empty_manual_mask_is_a_truth_too(scans, judged, tmp_path):
     assert record["truth"]["lesion_dice"] == 0 and record["notes"] == ["The lesion mask is empty."]
 
 
+def test_a_manual_mask_that_is_not_bright_is_judged_marked_and_no_calibration_case(scans, judged, tmp_path):
+    from wmhqc.screen import calibration
+
+    lesion = scans / "sub-a" / "sub-a_lesion.nii.gz"
+    image = nib.load(lesion)
+    elsewhere = np.roll(np.asanyarray(image.dataobj), (-6, -12, 7), axis=(0, 1, 2))
+    nib.save(nib.Nifti1Image(elsewhere, image.affine), lesion)
+    out = tmp_path / "out"
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
+    record = json.loads((out / "sub-a" / "anat" / "sub-a_qc.json").read_text())
+    assert record["truth"]["lesion_dice"] == 0 and record["truth"]["true_contrast"] < 0.8
+    assert "The lesion mask is not brighter than its surroundings on FLAIR" in record["notes"][0]
+    known = calibration.read_calibration(out / "group.tsv")
+    assert known["case"].tolist() == ["sub-b", "sub-c"] and "hardly brighter" in known.attrs["origin"]
+
+
 def test_maps_keep_what_the_header_of_the_scan_says(scans, judged, tmp_path):
     path = scans / "sub-a" / "sub-a_FLAIR.nii.gz"
     image = nib.load(path)

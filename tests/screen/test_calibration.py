@@ -33,6 +33,8 @@ def test_a_table_of_ones_own_is_read(save):
     one_patient = calibration.read_calibration(save(patient=["01", "01", *"abcdefgh"] + [math.nan] * 50))
     assert len(one_patient) == 59, "one scan a patient"
     assert calibration.read_calibration(save(program="'=LST"))["program"].unique() == ["=LST"]
+    doubted = calibration.read_calibration(save(true_contrast=[0.6, math.nan, *[0.95] * 58]))
+    assert len(doubted) == 59 and "c1" in set(doubted["case"]) and doubted.attrs["origin"].endswith(": c0.")
     some = calibration.read_calibration(save(lesion_dice=[0.5, *[math.nan] * 59]))
     assert some["case"].tolist() == ["c0"]
 
@@ -49,6 +51,7 @@ def test_a_table_of_ones_own_is_read(save):
         ({"judged": "mine"}, "neither judged 'own' nor 'given'"),
         ({"reference": "ab"}, "by other reference networks"),
         ({"lesion_dice": math.nan}, "no case has a true Dice"),
+        ({"true_contrast": 0.5}, "no manual mask is brighter than its surroundings"),
         ({"drop": ["reference"]}, "no column reference; expected the group.tsv"),
         ({"drop": ["lesion_dice"]}, "no column lesion_dice"),
     ],

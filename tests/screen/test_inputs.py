@@ -119,3 +119,10 @@ def test_of_several_labels_those_are_lesion_that_are_said_to_be(scan):
     images = inputs.read(labels | rule | {"segmentation": labels["lesion"]})
     whole, part = (np.asanyarray(images[name].dataobj) for name in ("lesion", "segmentation"))
     assert np.array_equal(whole, nib.load(scan["lesion"]).dataobj) and 0 < part.sum() < whole.sum() and part.max() == 1
+
+
+def test_several_brain_masks_are_named_and_none_is_taken(scan):
+    row = scan | {"brainmask": "", "brainmask_choice": "derivatives/a.nii.gz, derivatives/b.nii.gz"}
+    with pytest.raises(cohort.CohortError, match="several brain masks fit this scan .*b.nii.gz.*--brainmask"):
+        inputs.read(row)
+    assert "brainmask" in inputs.read(row | {"brainmask": scan["brainmask"]})

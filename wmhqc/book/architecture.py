@@ -23,7 +23,7 @@ _UNET = {
     "head8": (3, 0),
     "output": (4, 0),
 }
-_HALF = 0.4  # half the edge of a box; boxes stand one apart
+_HALF = 0.44  # half the edge of a box; boxes stand one apart
 
 
 def draw(model):
@@ -46,9 +46,10 @@ def draw(model):
     blocks, edges = _blocks(model)
     place = _UNET if "down64" in blocks else {name: (i, 0) for i, name in enumerate(blocks)}
     columns, rows = (1 + max(at[i] for at in place.values()) for i in (0, 1))
-    figure, axis = plt.subplots(figsize=(2.5 * columns, 2.05 * rows + 0.3), facecolor="white")
+    figure, axis = plt.subplots(figsize=(1.9 * columns, 1.8 * rows), facecolor="white")
     axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axis.axis("off")
+    small = 10 if columns < 6 else 11  # a wider figure is shown smaller
     for name, block in blocks.items():
         x, y = place[name]
         axis.add_patch(
@@ -64,7 +65,15 @@ def draw(model):
         )
         title = re.sub(r"(\d)", r" \1", name, count=1)
         axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", fontsize=12, weight="bold")
-        axis.text(x, y + 0.02, "\n".join(block["layers"]), ha="center", va="center", fontsize=9.5, linespacing=1.15)
+        axis.text(
+            x,
+            y + 0.02,
+            "\n".join(block["layers"]),
+            ha="center",
+            va="center",
+            fontsize=small,
+            linespacing=1.15,
+        )
         axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=11)
     for start, stop in edges:
         _arrow(axis, place[start], place[stop])

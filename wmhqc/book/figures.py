@@ -128,8 +128,10 @@ def case_maps(cases: Mapping[str, Mapping]):
     for column, name in enumerate(columns):
         if name in _BARS:
             bar = figure.colorbar(images[name], ax=axes[:, column], location="bottom", shrink=0.9, pad=0.02)
-            bar.set_label(_BARS[name], fontsize=13)
-            bar.ax.tick_params(labelsize=12)
+            bar.set_label(_BARS[name], fontsize=15)
+            low, high = images[name].get_clim()
+            bar.set_ticks([low, (low + high) / 2, high], labels=[f"{x:.2g}" for x in (low, (low + high) / 2, high)])
+            bar.ax.tick_params(labelsize=15)
     return closed(figure)
 
 
@@ -151,7 +153,7 @@ def _outline(axis, cut, level, colour, line="solid", width=1.0) -> None:
 def _sides(axis) -> None:
     """R and L in the upper corners: the patient's right is on the left."""
     for side, place, align in (("R", 0.03, "left"), ("L", 0.97, "right")):
-        axis.text(place, 0.97, side, color="white", fontsize=12, ha=align, va="top", transform=axis.transAxes)
+        axis.text(place, 0.97, side, color="white", fontsize=15, ha=align, va="top", transform=axis.transAxes)
 
 
 def _blue_orange():
@@ -306,7 +308,7 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
         squeeze=False,
         layout="constrained",
         facecolor="white",
-        figsize=(10, 3 * rows + 0.6),
+        figsize=(7.6, 2.4 * rows + 0.6),
     )
     for axis in axes.flat[len(artefacts) :]:
         axis.remove()

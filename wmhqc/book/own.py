@@ -143,19 +143,29 @@ def dice_regressors(run, **options) -> tuple[pd.DataFrame, dict]:
 
 
 def _fit(folder, described, cases, example, validation, **options):
-    """`training.fit` in a folder that says how to build its network again (`stages.networks`)."""
+    """`training.fit` in a folder that says how to build its network again (`stages.networks`).
 
-    def fit():
-        write_json(described, folder / "network.json")
-        return training.fit(lambda: stages.build(described), cases, example, validation, folder, **options)
+    A network of other cases or settings stays there until the new one is finished; that one grows beside it.
+    """
 
-    if read_json(folder / "network.json", described) != described:
-        shutil.rmtree(folder)
+    def fit(place):
+        if read_json(place / "network.json", described) != described:
+            raise training.OtherLineageError(f"{place} holds another network")
+        write_json(described, place / "network.json")
+        return training.fit(lambda: stages.build(described), cases, example, validation, place, **options)
+
     try:
-        return fit()
+        return fit(folder)
     except training.OtherLineageError:
-        shutil.rmtree(folder)
-        return fit()
+        beside = folder.with_name(f"{folder.name}.new")
+    try:
+        found = fit(beside)
+    except training.OtherLineageError:
+        shutil.rmtree(beside)
+        found = fit(beside)
+    shutil.rmtree(folder)
+    beside.rename(folder)
+    return found
 
 
 def _size(run) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import reference, thresholds
+from wmhqc.checks import MIN_CONTRAST
 from wmhqc.features import FEATURES
 from wmhqc.files import sha256
 from wmhqc.screen.labels import LABELS, SCORE
@@ -25,7 +26,7 @@ TEXTS = ("case", "patient", "judged", "program", "reference", "flair_sha256")
 NEEDED = ("case", "patient", "judged", "reference", "flair_sha256")
 #: What a number may be, where that is known.
 RANGES = {
-    **{name: (0, 1) for name in (SCORE, "lesion_dice", "agreement_dice", "expected_dice", "contrast")},
+    **{name: (0, 1) for name in (SCORE, "lesion_dice", "agreement_dice", "expected_dice", "contrast", "true_contrast")},
     **{name: (0, 5000) for name in ("volume_ml", "own_volume_ml", "brain_ml")},
 }
 #: The first line of a table is shorter, in bytes.
@@ -58,7 +59,8 @@ def with_features(rows: pd.DataFrame) -> pd.DataFrame:
 def read_calibration(path) -> pd.DataFrame:
     """Calibration cases of one's own: the `group.tsv` that ``wmhqc qc`` wrote for labelled scans.
 
-    Of a patient with several scans the first counts, as those are not independent.
+    Of a patient with several scans the first counts, as those are not independent. A manual mask that is hardly
+    brighter than its surroundings may be another patient's: its row is left out, unless its `true_contrast` is emptied.
 
     Raises
     ------
@@ -90,8 +92,14 @@ def read_calibration(path) -> pd.DataFrame:
         table["reference"] != ours, "was judged by other reference networks than these; judge the labelled scans anew"
     )
     table = table[~table["patient"].duplicated() | table["patient"].isna()].reset_index(drop=True)
+    doubted = table.get("true_contrast", pd.Series(dtype=float)).reindex(table.index) < MIN_CONTRAST
+    left_out, table = ", ".join(table.loc[doubted, "case"]), table[~doubted].reset_index(drop=True)
+    if table.empty:
+        raise ValueError(f"{path}: no manual mask is brighter than its surroundings on FLAIR; are they of these scans?")
     file = Path(path).absolute()
     table.attrs["origin"] = f"The calibration cases are the labelled scans of {file.parent.name}/{file.name}."
+    if left_out:
+        table.attrs["origin"] += f" Left out, as the manual mask is hardly brighter than its surroundings: {left_out}."
     return table
 
 

@@ -21,7 +21,7 @@ INPUTS = {
     "segmentation": "segmentation",
 }
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
-BEARABLE = "lesion mask is empty"
+BEARABLE = ("lesion mask is empty", "lesion mask is not brighter than its surroundings")
 #: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
 MAX_BEYOND = 0.05
 
@@ -76,6 +76,9 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     problems += cohort.case_problems(row, images)
     if not given(row, "t1") and row.get("t1_choice"):
         problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
+    if not given(row, "brainmask") and row.get("brainmask_choice"):
+        words = f"several brain masks fit this scan ({row['brainmask_choice']})"
+        problems.add("brainmask", words, "choose with --brainmask '.../{path}/...'")
     if given(row, "segmentation"):
         _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):

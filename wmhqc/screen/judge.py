@@ -163,11 +163,15 @@ def _on_scan(images: Mapping) -> tuple[dict, dict]:
 
     flair, judged = images["flair"], _bool(images.get("segmentation", images["mask"]))
     ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
-    found = contrast(judged, np.asanyarray(flair.dataobj), find_brain(images), flair.affine)
-    scores, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": found}, {}
+    scan = np.asanyarray(flair.dataobj), find_brain(images), flair.affine
+    scores, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": contrast(judged, *scan)}, {}
     if "lesion" in images:
         lesion = _bool(images["lesion"])
-        truth = {"dice_on_scan": lesion_dice(judged, lesion), "true_on_scan_ml": ml * np.count_nonzero(lesion)}
+        truth = {
+            "dice_on_scan": lesion_dice(judged, lesion),
+            "true_on_scan_ml": ml * np.count_nonzero(lesion),
+            "true_contrast": contrast(lesion, *scan),
+        }
     return scores, truth
 
 

@@ -16,6 +16,7 @@ LABELS = {
     "agreement_dice": ("Dice with our own segmentation", ""),
     "own_volume_ml": ("lesion volume of our own segmentation", "ml"),
     "contrast": ("contrast of the mask on FLAIR", ""),
+    "true_contrast": ("contrast of the manual mask on FLAIR", ""),
     "empty_share": ("share of passes without a lesion", ""),
     **FEATURES,
 }

@@ -21,7 +21,7 @@ def read_bids(folder) -> pd.DataFrame:
     Each ``sub-x[/ses-y]/anat/*_FLAIR.nii.gz`` is a case, with the T1w of the same name or else the
     only one beside it (where there are several, the only one without contrast agent; else the column
     t1_choice names them). A brain mask is looked for in the derivatives (``*_desc-brain_mask.nii.gz``),
-    but not in those that this program made.
+    but not in those that this program made (where several fit, the column brainmask_choice names them).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -44,7 +44,7 @@ def read_bids(folder) -> pd.DataFrame:
         masks = [file for file in masks if "_space-" not in file.name or "_space-FLAIR" in file.name]
         mask = _mask(masks, case, Path(t1["t1"]).name.split("_T1w.")[0])
         patient = session.parts[0].removeprefix("sub-")
-        rows.append({"case": case, "patient": patient, "flair": str(flair), "brainmask": mask, **t1})
+        rows.append({"case": case, "patient": patient, "flair": str(flair), **mask, **t1})
     if not rows:
         raise ValueError(f"{folder}: no case found; expected files like sub-x/anat/sub-x_FLAIR.nii.gz")
     return as_table(rows, str(folder))
@@ -65,14 +65,14 @@ def _t1(beside: list[Path], anat: Path, case: str) -> dict:
     return {"t1": "" if beside else str(anat / f"{case}_T1w.nii.gz"), "t1_choice": names}
 
 
-def _mask(masks: list[Path], case: str, t1: str) -> str:
-    """The mask that names the case, else its T1, else the first that may be one of the case."""
+def _mask(masks: list[Path], case: str, t1: str) -> dict:
+    """The mask that names the case, else its T1, else one that may be of the case; the candidates if several do."""
     agree = [mask for mask in masks if _agree(mask.name, case) or (t1 and _agree(mask.name, t1))]
-    for name in (f"{case}_", f"{t1}_", ""):
-        for mask in agree:
-            if mask.name.startswith(name):
-                return str(mask)
-    return ""
+    named = ([mask for mask in agree if mask.name.startswith(name)] for name in (f"{case}_", f"{t1}_", ""))
+    found = next((some for some in named if some), [])
+    if len(found) < 2:
+        return {"brainmask": str(found[0]) if found else "", "brainmask_choice": ""}
+    return {"brainmask": "", "brainmask_choice": ", ".join(map(str, found))}
 
 
 def _agree(name: str, case: str) -> bool:

@@ -85,7 +85,7 @@ function render({ model, el }) {
     add("rect", { class: "silent", x: used[0], y: Y(tau), width: used[1] - used[0], height: Y(0) - Y(tau) });
     add("line", { class: "threshold", x1: X(threshold), y1: box.top, x2: X(threshold), y2: Y(0) });
     add("line", { class: "limit", x1: box.left, y1: Y(tau), x2: width - box.right, y2: Y(tau) });
-    add("text", { class: "side limit", x: (used[0] + used[1]) / 2, y: Y(0) - 8, "text-anchor": "middle" }, "failed, and used");
+    add("text", { class: "side limit", x: Math.min((used[0] + used[1]) / 2, width - box.right - 48), y: Y(0) - 8, "text-anchor": "middle" }, "failed, and used");
     places.forEach((list, a) => {
       const shown = list.filter((k) => open.has(k) && values[k] !== null);
       line(shown.map((k) => [values[k], dice[k]]), { class: a === which() ? "curve score" : "curve" });

@@ -35,7 +35,7 @@ function render({ model, el }) {
     return picture;
   });
   const named = html("span");
-  const key = html("p", { class: "remark" }, dot, named, diamond, html("span", {}, `${labels[baseline]} itself`),
+  const key = html("p", { class: "remark" }, html("span", { class: "pair" }, dot, named), html("span", { class: "pair" }, diamond, `${labels[baseline]} itself`),
     html("span", {}, "Bars and brackets: 95 % intervals; dashed line: chance."));
   key.classList.add("key");
   const ml = ([low, high]) => `${short(low)} to ${short(high)}`;
