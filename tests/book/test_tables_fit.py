@@ -45,8 +45,6 @@ NOT_YET = {
         [
             "training",
             "your_scan",
-            "audit",
-            "speed",
         ]
     )
 }

@@ -90,8 +90,8 @@ def test_report_is_one_file_that_may_load_nothing(page, written):
     assert "Content-Security-Policy" in html and "default-src 'none'" in html
     problems = watch(page)
     page.goto(written("sub-a.html", html))
-    page.evaluate("new Image().src = 'https://example.org/x.png'; fetch('https://example.org/').catch(() => 0)")
-    page.wait_for_timeout(200)
+    with page.expect_console_message():
+        page.evaluate("new Image().src = 'https://example.org/x.png'; fetch('https://example.org/').catch(() => 0)")
     # The policy stops it before there is a request.
     assert problems and all("Content Security Policy" in problem for problem in problems)
     assert len(html) < 3e6
@@ -115,6 +115,32 @@ def test_viewer_shows_the_judged_mask_first_and_moves(page, written):
         "(c => Math.max(...c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 == 0)))"
     )
     assert page.evaluate(f"{bright}(document.querySelectorAll('.wmhqc canvas')[2])") > 200
+
+
+def test_a_page_shows_the_first_part_and_opens_the_whole(page, written):
+    """Nothing is cut within the first part, light and dark follow the page, the button opens all of it."""
+    framed = report.frame(report.case(judgement()), "QC report").data
+    page.goto(written("page.html", f'<!doctype html><html data-theme="dark"><body>{framed}</body></html>'))
+    frame = page.frame_locator("iframe")
+    end = frame.locator("#rest").evaluate("e => e.offsetTop")
+    page.wait_for_function("end => document.querySelector('iframe').clientHeight === end", arg=end)
+    assert frame.locator("html").get_attribute("data-theme") == "dark"
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_function("document.querySelector('iframe').contentDocument.documentElement.dataset.theme === 'light'")
+    with page.expect_popup() as opened:
+        page.get_by_role("button", name="Open the whole report").press("Enter")
+    whole = opened.value
+    whole.wait_for_selector("h2:has-text('Files')")
+    assert "–" in whole.inner_text("body"), "the text's encoding"
+    whole.close()
+
+
+def test_the_manual_outline_is_drawn_as_on_all_pages(page, written):
+    """Orange and solid, whatever stands before it; the judged ones are dashed."""
+    page.goto(written("sub-a.html", report.case(judgement())))
+    drawn = page.locator(".wmhqc .buttons .sample span").evaluate_all("all => all.map((e) => e.style.background)")
+    assert len(drawn) == 3 and "rgb(255, 157, 60)" in drawn[2] and "gradient" not in drawn[2]
+    assert all("gradient" in line for line in drawn[:2])
 
 
 def test_our_own_segmentation_has_two_outlines(page, written):
@@ -181,9 +207,9 @@ def test_group_report_is_in_order(page, written, tmp_path):
     assert problems == [] and accessibility(page, "body") == [] and overflow(page) == []
     text = page.inner_text("body")
     assert "13 scans: 1 accepted, 11 to review, 1 not judged." in text
-    assert "confidence level of 90 %" in text and re.search(r"\(0\.\d+\)", text), (
-        "the rule, and intervals that do not hold"
-    )
+    assert "confidence level of 90 %" in text
+    assert re.search(r"\(\d+ %\)", text), "a chance that is a guess stands in brackets"
+    assert not re.search(r"0\.\d\d \(0\.\d\d to", text), "an interval that does not hold is not there"
     assert page.locator(".strips circle.accept").count() == len(page.query_selector_all(".strips svg")) > 2
 
 
@@ -221,6 +247,16 @@ def test_group_table_sorts_by_a_click(page, written):
     head.press("Enter")
     assert page.evaluate(first) == "sub-11" and page.evaluate(last) == "sub-bad"
     assert page.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_on_a_phone_the_table_scrolls_and_the_names_stay(page, written):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(written("group.html", group(records()).html()))
+    box = page.locator(".wide")
+    assert box.evaluate("e => { e.scrollLeft = e.scrollWidth; return e.scrollLeft }") > 100
+    name, reason = (box.locator(f"tbody tr:first-child > :{place}-child").bounding_box() for place in ("first", "last"))
+    assert name["x"] >= 0 and reason["x"] >= name["x"] + name["width"] and reason["x"] + reason["width"] <= 400
+    assert overflow(page) == []
 
 
 def test_group_of_nothing_judged():

@@ -74,5 +74,5 @@ def looks(left: Mapping[str, Sequence[float]]) -> str:
         '<svg class="looks" viewBox="0 0 1000 200" preserveAspectRatio="none" aria-hidden="true">'
         f'<polygon points="{band}"/><polyline points="{points(left["mean"], numbers)}"/>'
         '<line id="now" x1="0" x2="0" y1="0" y2="200"/></svg>'
-        f'<div class="ends"><span>0 looked at, top: {number(top)} failed</span><span>{last} looked at</span></div>'
+        f'<div class="ends"><span>0 looked at; top edge: {number(top)} failed</span><span>{last} looked at</span></div>'
     )

@@ -27,16 +27,12 @@ COLUMNS = {
     "guarantee_applies": "Guarantee applies",
     "chance": "Chance of failure",
     "predicted_dice": "Predicted Dice",
-    "low": "from",
-    "high": "to",
     "lesion_dice": "True Dice",
     "volume_on_scan_ml": "Volume (ml)",
     "reasons": "Reasons",
 }
 TEXTS = ("case", "verdict", "rule", "guarantee_applies", "reasons")
-DICES = ("predicted_dice", "low", "high", "lesion_dice")
-#: What a number is that holds only for scans and masks like the calibration cases; else it stands in brackets.
-CALIBRATED = ("chance", "low", "high")
+DICES = ("predicted_dice", "lesion_dice")
 #: A cell that begins so is a formula to a spreadsheet; it gets an apostrophe in front, and so does one that has one.
 FORMULA = ("=", "+", "-", "@", "'")
 
@@ -180,7 +176,6 @@ class Group:
             rows=rows,
             counts=counts,
             columns=columns,
-            calibrated=CALIBRATED,
             left=left,
             chart=looks(left) if left else "",
             unlike=int((~table["interval_valid"][judged].astype(bool)).sum()) if judged.any() else 0,

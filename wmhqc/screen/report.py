@@ -38,15 +38,36 @@ def case(judgement) -> str:
     )
 
 
+#: In a page: the frame is as high as the report's first part, and light or dark with the page.
+FITTED = """
+const inside = this.contentDocument.documentElement, page = document.documentElement;
+const fit = () => { this.style.height = inside.querySelector('#rest').offsetTop + 'px'; };
+const tint = () => { if (page.dataset.theme) inside.dataset.theme = page.dataset.theme; };
+new ResizeObserver(fit).observe(inside.querySelector('body'));
+new MutationObserver(tint).observe(page, {attributes: true, attributeFilter: ['data-theme']});
+tint();
+"""
+OPENED = """
+const report = this.parentElement.querySelector('iframe').srcdoc;
+window.open(window.URL.createObjectURL(new Blob([report], {type: 'text/html'})));
+"""
+
+
 def frame(html: str, title: str, height: int = 900):
-    """A report within a page of the book, as IPython shows it."""
+    """A report within a page of the book, as IPython shows it: its first part, and a button that opens it whole."""
     from html import escape
 
     from IPython.display import HTML
 
     style = f"width: 100%; height: {height}px; border: 1px solid #8a95a4; border-radius: 10px"
-    # within a div: IPython warns of what begins with an iframe
-    return HTML(f'<div><iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}"></iframe></div>')
+    framed = (
+        f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}" onload="{escape(FITTED)}"></iframe>'
+    )
+    style = "padding: 0.25em 0.9em; border: 1px solid; border-radius: 9em; background: none; font: inherit"
+    style += "; color: var(--pst-color-text-base, inherit)"
+    button = f'<button type="button" style="{style}" onclick="{escape(OPENED)}">Open the whole report</button>'
+    # within a div, as IPython warns of what begins with an iframe; its class keeps the page's dark ground
+    return HTML(f'<div class="wmhqc-static">{framed}{button}</div>')
 
 
 def viewer(judgement):

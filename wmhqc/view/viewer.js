@@ -5,7 +5,7 @@ const CIVIDIS = "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 
 // also seen in grey.
 const DIVERGING = "5fb4f5 2a6fb0 12314f 0c0c0c 6b3206 dd7a17 ffcf94";
 const GREY = "000000 ffffff";
-// Each outline has a colour and a dash of its own.
+// Each outline has a colour and a dash of its own; the manual one is the first on every page.
 const STYLES = [
   { color: "#ff9d3c", dash: [] },
   { color: "#5fe0ff", dash: [5, 3] },
@@ -27,6 +27,8 @@ const SCALES = { grey: GREY, cividis: CIVIDIS, diverging: DIVERGING };
 // gives the slice, `move` is called when the reader changes it. `load` shows the maps of a case.
 function viewer({ maps, contours, step, steps }, place, move) {
   const visible = contours.map(() => true);
+  const others = contours.filter((name) => !/manual/i.test(name));
+  const styles = contours.map((name) => STYLES[(others.indexOf(name) + 1) % STYLES.length]);
   let nx = 1, ny = 1, nz = 1, ratio = 1;
   let volume = null; // bytes, once unpacked
   // The third axis is a place in the brain, or something else with a name for each step.
@@ -52,7 +54,7 @@ function viewer({ maps, contours, step, steps }, place, move) {
   const remark = html("p", { class: "remark" });
   const buttons = html("div", { class: "buttons" });
   contours.forEach((name, k) => {
-    const { color, dash } = STYLES[k];
+    const { color, dash } = styles[k];
     const line = dash.length ? `repeating-linear-gradient(to right, ${color} 0 ${dash[0] * 1.6}px, #000 0 ${(dash[0] + dash[1]) * 1.6}px)` : color;
     const sample = html("span", { class: "sample" }, html("span"));
     sample.firstChild.style.background = line;
@@ -93,7 +95,7 @@ function viewer({ maps, contours, step, steps }, place, move) {
       if (!within(k, x, y + 1, z)) edge(column, row, column + 1, row);
       if (!within(k, x, y - 1, z)) edge(column, row + 1, column + 1, row + 1);
     }
-    const { color, dash } = STYLES[k];
+    const { color, dash } = styles[k];
     const unit = devicePixelRatio * (width / devicePixelRatio < 240 ? 0.75 : 1);
     for (const [style, size, pattern] of [["rgba(0,0,0,0.65)", 3.2, []], [color, 1.7, dash]]) {
       context.strokeStyle = style;

@@ -1,0 +1,289 @@
+"""Judged scans told to a reader: which of them to show, a sentence about each, and tables in words.
+
+seen = [judge_and_show(row) for row in rows]
+shown = choose([each.record for each in seen])
+print(told(shown["accepted"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from wmhqc import cohort, failure, preprocess, slices
+from wmhqc.screen.judge import Judgement, judge
+from wmhqc.screen.labels import LABELS, SCORE
+from wmhqc.screen.render import at_most, dice, percent
+
+#: What is to be shown -> how it is called where there is none.
+WANTED = {
+    "accepted": "accepted",
+    "rightly": "rightly kept for review",
+    "wrongly": "wrongly kept for review",
+}
+#: Scores that say of any mask how good it is, in words.
+OF_MASKS = {SCORE: "predicted", "expected_dice": "expected", "agreement_dice": "agreement"}
+
+
+@dataclass
+class Seen:
+    """A judged scan, what it is called and its key slice; `problem` says why it was refused instead."""
+
+    record: dict
+    name: str
+    slice: slices.Slice | None = None
+    problem: str = ""
+
+
+def look(row: Mapping, *arguments, **options) -> Seen:
+    """Judge a scan (`wmhqc.screen.judge.judge`) and keep of its images only the key slice; refused scans say why.
+
+    `row["called"]` names it, where its case, by which the networks that have not learnt from it are known, is no name.
+    """
+    name = row.get("called") or row["case"]
+    try:
+        found = judge(row, *arguments, **options)
+    except cohort.CohortError as error:
+        return Seen({"case": row["case"]}, name, problem=error.report["problem"].iloc[0])
+    return Seen(found.record | {"synthetic": bool(row.get("synthetic"))}, name, key_slice(found))
+
+
+def key_slice(judgement: Judgement) -> slices.Slice:
+    """The axial slice with most lesion on the scan's own grid, with the outlines of the judged and the manual mask."""
+    images = judgement.images
+    images = {name: nib.as_closest_canonical(image) for name, image in images.items()}
+    flair = images["flair"]
+    brain = nib.as_closest_canonical(preprocess.to_scan(judgement.prepared.brain, judgement.prepared, 0))
+    judged = np.asanyarray(images.get("segmentation", images["mask"]).dataobj) > 0
+    manual = np.asanyarray(images["lesion"].dataobj) > 0 if "lesion" in images else np.zeros(flair.shape, bool)
+    grey = preprocess.scale(np.asanyarray(flair.dataobj, np.float32), np.asanyarray(brain.dataobj) > 0)
+    return slices.key(judgement.record["case"], grey, judged, manual, nib.affines.voxel_sizes(flair.affine))
+
+
+def panels(shown: slices.Slice) -> dict:
+    """A key slice without and with its outlines, as `wmhqc.book.figures.pictures` takes them."""
+    plain = {"image": shown.flair, "voxel": shown.spacing, "limits": (0, 255)}
+    return {"FLAIR": plain, "with outlines": plain | {"outline": shown.manual, "predicted": shown.predicted}}
+
+
+# ---------------------------------------------------------------- which to show, and what is said of it
+
+
+def choose(records: Iterable[Mapping], tau: float = 0.5) -> dict[str, Mapping]:
+    """One scan that was accepted, one that was rightly not, one that was wrongly not; a kind may be missing.
+
+    Of the accepted the one with the middle true Dice; of those that rightly were not the worst, of those that wrongly
+    were not the best. Patients go before synthetic cases; without a manual mask nobody knows.
+    """
+    records = list(records)
+    known = [
+        (index, record["verdict"] == "accept", record["truth"]["lesion_dice"], bool(record.get("synthetic")))
+        for index, record in enumerate(records)
+        if record.get("truth", {}).get("lesion_dice") is not None
+    ]
+    table = pd.DataFrame(known, columns=["index", "accepted", "true", "synthetic"]).sort_values("true", kind="stable")
+    table = table.astype({"accepted": bool, "synthetic": bool})
+    failed = table["true"] < tau
+    kinds = {
+        "accepted": table[table["accepted"]],
+        "rightly": table[~table["accepted"] & failed],
+        "wrongly": table[~table["accepted"] & ~failed],
+    }
+    shown = {}
+    for name, kind in kinds.items():
+        kind = kind[~kind["synthetic"]] if not kind["synthetic"].all() else kind
+        if len(kind):
+            place = {"accepted": (len(kind) - 1) // 2, "rightly": 0, "wrongly": -1}[name]
+            shown[name] = records[int(kind["index"].iloc[place])]
+    return shown
+
+
+def told(record: Mapping | None, kind: str = "accepted", of: int = 0) -> str:
+    """A verdict in a few sentences (Markdown): what, predicted and true Dice, why, what is guaranteed."""
+    if record is None:
+        return f"None of the {of} scans of this run with a manual mask was {WANTED[kind]}."
+    whose = "a synthetic case" if record.get("synthetic") else "a patient"
+    verdict = "Accept" if record["verdict"] == "accept" else "Review"
+    true = record["truth"].get("lesion_dice")
+    text = f"**{verdict}: {record['case']}, {whose}.** Predicted Dice **{predicted(record)}**"
+    text += f", true Dice **{dice(true)}**. " if true is not None else ". "
+    return text + why(record) + (f" {guaranteed(record)}" if record["verdict"] == "accept" else "")
+
+
+def predicted(record: Mapping) -> str:
+    """The predicted Dice with its interval, as in "0.51 (0.40 to 0.62)", or that the interval does not hold."""
+    found = record["predicted_dice"]
+    if found["low"] is None:
+        return dice(found["value"])
+    ends = f"{dice(found['low'])}\u00a0to\u00a0{dice(found['high'])}"
+    return f"{dice(found['value'])} ({ends if found['valid'] else 'interval not valid'})"
+
+
+def why(record: Mapping) -> str:
+    """Why a segmentation is accepted or not, in a sentence for each reason."""
+    value, needed = record["predicted_dice"]["value"], record["guarantee"]["threshold"]
+    if record["verdict"] == "accept":
+        return (
+            "Scan and mask look like those of the calibration cases, and the predicted Dice reaches "
+            f"{dice(needed)}, from which on masks are accepted."
+        )
+    said = []
+    for finding in record["findings"]:
+        if finding["kind"] == "doubt" and record["guarantee"]["possible"] and value is not None:
+            said.append(
+                f"The predicted Dice is {dice(needed - value)} below {dice(needed)}, from which on masks are accepted."
+            )
+        elif finding["kind"] == "scan" and record["ood"]["outside"] and "unlike" in finding["short"]:
+            said.append(f"{finding['short'].rstrip('.')}, most of all in {most_unlike(record)}.")
+        else:
+            said.append(finding["short"])
+    return " ".join(said)
+
+
+def most_unlike(record: Mapping) -> str:
+    """The feature in which a scan differs most from the calibration cases; empty where none lies outside."""
+    return LABELS[record["ood"]["outside"][0]["name"]][0] if record["ood"]["outside"] else ""
+
+
+def guaranteed(record: Mapping) -> str:
+    """What the guarantee of a record says, in a sentence."""
+    found = record["guarantee"]
+    if not found["possible"]:
+        return "With these calibration cases nothing can be guaranteed."
+    text = f"Of the masks accepted so at most {at_most(found['risk'])} have {found['failure']}"
+    return f"{text}, with {percent(found['level'])} certainty."
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
+    """Verdict, predicted and true Dice, below `tau` marked as failed, and the reasons; one row a scan."""
+
+    def true(value: float | None) -> str:
+        return "" if value is None else f"{dice(value)}{', failed' if value < tau else ''}"
+
+    return pd.DataFrame.from_dict(
+        {
+            record["case"]: {
+                "verdict": record["verdict"],
+                "predicted Dice": predicted(record),
+                "true Dice": true(record["truth"].get("lesion_dice")),
+                "what speaks against it": " ".join(record["reasons"]),
+            }
+            for record in records
+        },
+        orient="index",
+    )
+
+
+def outcomes(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
+    """Of records with a true Dice: predicted, true, inside (the interval holds it), accepted, failed."""
+    rows = []
+    for record in records:
+        found, true = record["predicted_dice"], record["truth"].get("lesion_dice")
+        if true is not None:
+            inside = found["low"] is not None and found["low"] <= true <= found["high"]
+            accepted = record["verdict"] == "accept"
+            rows.append((record["case"], found["value"], true, inside, accepted, true < tau))
+    columns = ["case", "predicted", "true", "inside", "accepted", "failed"]
+    return pd.DataFrame(rows, columns=columns).set_index("case").astype(dict.fromkeys(columns[3:], bool))
+
+
+def kept(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Is the guarantee kept? Counts with 95 % intervals of the shares, a column for each group of `outcomes`."""
+
+    def share(of: pd.DataFrame, name: str) -> str:
+        if of.empty:
+            return "none"
+        low, high = failure.proportion_interval(int(of[name].sum()), len(of))
+        return f"{of[name].sum()} of {len(of)} ({low:.2f}\u00a0to\u00a0{high:.2f})"
+
+    return pd.DataFrame(
+        {
+            name: {
+                "true Dice inside its interval": share(rows, "inside"),
+                "accepted": share(rows, "accepted"),
+                "failed, of the accepted": share(rows[rows["accepted"]], "failed"),
+                "failed, of all": share(rows, "failed"),
+            }
+            for name, rows in groups.items()
+        }
+    )
+
+
+def strangers_table(seen: Sequence[Seen]) -> pd.DataFrame:
+    """Scans of another kind: verdict, predicted Dice, distance and reasons, or why they are refused."""
+    rows = {}
+    for each in seen:
+        record = each.record
+        if each.problem:
+            rows[each.name] = {"verdict": "refused", "what speaks against it": each.problem}
+            continue
+        rows[each.name] = {
+            "verdict": record["verdict"],
+            "predicted Dice": record["predicted_dice"]["value"],
+            "distance": record["ood"]["score"],
+            "what speaks against it": " ".join(record["reasons"]),
+        }
+    columns = ["verdict", "predicted Dice", "distance", "what speaks against it"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def masks_table(rows: Iterable[Mapping], records: Iterable[Mapping]) -> pd.DataFrame:
+    """Masks of other programs: true Dice (on the scan's grid) and what is said of them, the columns of `OF_MASKS`."""
+    columns = ["patient", "mask", "true Dice", *OF_MASKS.values()]
+    found = [
+        [row["case"], f"{row['case']}, {row['program']}", record["truth"]["dice_on_scan"]]
+        + [record["scores"][name] for name in OF_MASKS]
+        for row, record in zip(rows, records, strict=True)
+    ]
+    return pd.DataFrame(found, columns=columns)
+
+
+# ---------------------------------------------------------------- scans that a network was not made for
+
+
+def changed(row: Mapping, name: str, how, folder) -> dict:
+    """The row of a scan whose two images were changed: `how` takes and gives the array of one."""
+    new = {**row, "called": name, "lesion": "", "brainmask": ""}
+    for image in ("t1", "flair"):
+        scan = nib.load(row[image])
+        new[image] = str(Path(folder) / f"{row['case']}_{name.replace(' ', '-')}_{image}.nii.gz")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(how(np.asarray(scan.dataobj, "float32")), scan.affine), new[image])
+    return new
+
+
+def exchanged(row: Mapping) -> dict:
+    """The row of a scan with its T1 given as FLAIR and its FLAIR as T1."""
+    return {
+        **row,
+        "called": f"{row['case']}, T1 and FLAIR exchanged",
+        "t1": row["flair"],
+        "flair": row["t1"],
+        "lesion": "",
+    }
+
+
+def strangers(row: Mapping, mine: Mapping, others: Iterable[Mapping], folder) -> list[dict]:
+    """Rows of scans that the networks were not made for.
+
+    A scan upside down, the same with light and dark exchanged, another one (`mine`) with T1 and FLAIR exchanged, and
+    `others`, each of them also without its brain mask.
+    """
+    rows = [changed(row, "upside down", lambda array: array[:, :, ::-1], folder)]
+    rows += [
+        changed(row, "light and dark exchanged", lambda array: np.where(array > 0, array.max() + 1 - array, 0), folder)
+    ]
+    rows += [exchanged(mine)]
+    for other in others:
+        rows.append(other)
+        if other.get("brainmask"):
+            rows.append({**other, "called": f"{other['case']}, no brain mask", "brainmask": ""})
+    return rows
