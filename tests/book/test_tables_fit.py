@@ -43,7 +43,6 @@ NOT_YET = {
     f"book/{name}.html"
     for name in (
         [
-            "training",
             "your_scan",
         ]
     )
