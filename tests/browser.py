@@ -142,7 +142,7 @@ def check_page(page, url: str, themes=("light", "dark")) -> list[str]:
             page.wait_for_function(
                 "document.querySelectorAll('.wmhqc-plotly').length"
                 " === document.querySelectorAll('.wmhqc-plotly .main-svg:first-child').length",
-                timeout=10_000,
+                timeout=60_000,
             )
         except Exception as error:  # the page's problem, reported with the others
             problems.append(f"a Plotly figure was not drawn: {str(error).splitlines()[0]}")

@@ -36,9 +36,7 @@ def cases(tiny_cases):
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
     """Twelve more cases."""
-    table = synthetic.make_cohort(
-        tmp_path_factory.mktemp("others"), 12, seed=1, jobs=2, progress=False, voxel=(4, 4, 4)
-    )
+    table = tiny.cohort(tmp_path_factory.mktemp("others"), seed=1)
     return table.assign(case=table["case"] + "new")
 
 

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def run(folder):
     """A folder with the cohort and the uncertainty maps of three passes."""
-    stages.data(folder, size=16)
+    stages.data(folder, size=16, jobs=1)
     stages.uncertainty(folder, passes=3)
     return folder
 
@@ -106,7 +106,7 @@ def test_maps_of_a_case_belong_together(run):
 @pytest.mark.parametrize("changes", [{"size": 32}, {"size": 16, "seed": 1}])
 def test_the_reference_networks_take_their_own_size_and_cases_only(tmp_path, changes):
     with pytest.raises(ValueError, match="read cubes of 16 voxels.*train = True"):
-        stages.data(tmp_path, **changes)
+        stages.data(tmp_path, jobs=1, **changes)
     assert not list(tmp_path.iterdir())
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_setting_is_refused(tmp_path):
 
 
 def test_networks_of_ones_own_go_on(tmp_path):
-    table = stages.data(tmp_path, size=16, cases=12)
+    table = stages.data(tmp_path, size=16, jobs=1, cases=12)
     assert table["split"].value_counts().to_dict().keys() == {"train", "validation", "test"}
     own.segmenter(tmp_path, **SHORT)
     histories = own.out_of_fold(tmp_path, 2, **SHORT)
@@ -134,7 +134,7 @@ def test_networks_of_ones_own_go_on(tmp_path):
 
 
 def test_a_training_of_other_settings_begins_anew(tmp_path):
-    stages.data(tmp_path, size=16, cases=12)
+    stages.data(tmp_path, size=16, jobs=1, cases=12)
     first = own.segmenter(tmp_path, **SHORT)[1]
     assert own.segmenter(tmp_path, **SHORT)[1].equals(first), "kept"
     assert len(own.segmenter(tmp_path, **SHORT | {"epochs": 2})[1]) == 2, "goes on"

@@ -73,6 +73,8 @@ def test_a_small_cohort_of_many_sites_is_dealt_too():
 def test_folds_need_patients():
     with pytest.raises(ValueError, match="got 2 patients"):
         training.folds(sessions(4).head(4))
+    with pytest.raises(ValueError, match="at least 3 folds"):
+        training.folds(cohort(40), 2)
     with pytest.raises(ValueError, match="inner folds"):
         training.inner_folds(cohort(40), 1)
 

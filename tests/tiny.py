@@ -40,8 +40,9 @@ def without_graph():
         training.fit = fit
 
 
-def cohort(folder, voxel=(4, 4, 4)):
-    return synthetic.make_cohort(folder, 12, jobs=2, progress=False, voxel=voxel)
+def cohort(folder, seed=0, voxel=(4, 4, 4)):
+    """Twelve synthetic cases; in this process, since another would read the atlas anew."""
+    return synthetic.make_cohort(folder, 12, seed, jobs=1, progress=False, voxel=voxel)
 
 
 def run(folder, cases):

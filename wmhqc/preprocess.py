@@ -177,6 +177,13 @@ def keep_prepared(row: Mapping, path, size: int) -> Prepared:
     return made
 
 
+def keep_and_describe(row: Mapping, path, size: int) -> dict:
+    """Its line in a table of prepared cases. Here, since a process that prepares need not import what is trained."""
+    case = keep_prepared(row, path, size)
+    volume = float((case.lesion > 0).sum() * case.voxel_mm3 / 1000)
+    return {"case": case.case, "made_from": case.made_from, "voxel_mm3": case.voxel_mm3, "prepared_ml": volume}
+
+
 def to_scan(values: np.ndarray, prepared: Prepared, order: int = 1) -> nib.Nifti1Image:
     """Put a map of the cube back onto the scan's own grid; 0 outside the cropped box.
 

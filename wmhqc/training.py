@@ -73,8 +73,10 @@ def folds(table: pd.DataFrame, count: int = 5, seed: int = 0) -> pd.DataFrame:
         Fewer than three folds, or fewer patients than folds.
     """
     patient = patients(table)
-    if count < 3 or patient.nunique() < count:
-        raise ValueError(f"{count} folds need at least 3 folds and {count} patients, got {patient.nunique()} patients")
+    if count < 3:
+        raise ValueError(f"expected at least 3 folds (training, validation and test), got {count}")
+    if patient.nunique() < count:
+        raise ValueError(f"{count} folds need as many patients, got {patient.nunique()} patients")
     dealt = _deal(table, count, seed)
     result = table[["case"]].copy()
     for fold in range(count):

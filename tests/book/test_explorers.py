@@ -209,9 +209,9 @@ def test_a_screen_reader_hears_the_result(page, file):
     page.goto(file)
     root = page.locator(".wmhqc").first
     root.locator("input").first.press("End")
-    page.wait_for_timeout(600)
-    heard = root.locator('[role="status"]').text_content()
-    assert "0 of 39 cases are used" in heard and heard.startswith("Threshold")
+    heard = root.locator('[role="status"]', has_text="0 of 39 cases are used")
+    heard.wait_for(state="attached")
+    assert heard.text_content().startswith("Threshold")
 
 
 def test_page_is_accessible_narrow_and_quiet(page, file):

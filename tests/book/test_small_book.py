@@ -104,15 +104,12 @@ def test_plotly_waits_for_the_reader_and_follows_theme_and_width(page, book):
     page.locator(".wmhqc-plotly .main-svg").first.wait_for()
     assert page.get_by_role("figure", name="Synthetic cases").count() == 1
     colour = "getComputedStyle(document.querySelector('.wmhqc-plotly .xtick text')).fill"
-    fills = []
-    for theme in ("light", "dark"):
-        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        page.wait_for_timeout(300)
-        fills.append(page.evaluate(colour))
-    assert fills[0] != fills[1]
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    light = page.evaluate(colour)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"(light) => {colour} !== light", arg=light)
     page.set_viewport_size({"width": 400, "height": 500})
-    page.wait_for_timeout(500)
-    assert page.locator(".wmhqc-plotly .main-svg").first.bounding_box()["width"] < 400
+    page.wait_for_function("document.querySelector('.wmhqc-plotly .main-svg').getBoundingClientRect().width < 400")
     assert not problems
 
 

@@ -90,8 +90,8 @@ def test_report_is_one_file_that_may_load_nothing(page, written):
     assert "Content-Security-Policy" in html and "default-src 'none'" in html
     problems = watch(page)
     page.goto(written("sub-a.html", html))
-    page.evaluate("new Image().src = 'https://example.org/x.png'; fetch('https://example.org/').catch(() => 0)")
-    page.wait_for_timeout(200)
+    with page.expect_console_message():
+        page.evaluate("new Image().src = 'https://example.org/x.png'; fetch('https://example.org/').catch(() => 0)")
     # The policy stops it before there is a request.
     assert problems and all("Content Security Policy" in problem for problem in problems)
     assert len(html) < 3e6

@@ -114,17 +114,11 @@ def prepare(table: pd.DataFrame, folder, size: int, jobs: int | None = None) -> 
     from joblib import Parallel, delayed
 
     work = [
-        delayed(_prepare)(row, str(Path(folder) / "prepared" / f"{row['case']}.npz"), size)
+        delayed(preprocess.keep_and_describe)(row, str(Path(folder) / "prepared" / f"{row['case']}.npz"), size)
         for row in table.to_dict("records")
     ]
     done = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator")(work)
     return pd.DataFrame(_progress(done, "prepared cases", len(work)))
-
-
-def _prepare(row, path, size):
-    case = preprocess.keep_prepared(row, path, size)
-    volume = float((case.lesion > 0).sum() * case.voxel_mm3 / 1000)
-    return {"case": case.case, "made_from": case.made_from, "voxel_mm3": case.voxel_mm3, "prepared_ml": volume}
 
 
 def asked(run) -> pd.DataFrame:
