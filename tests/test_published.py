@@ -1,9 +1,10 @@
 """Every figure of the re-analysis, recomputed from the 105 cases."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from wmhqc import failure
+from wmhqc import failure, reference
 from wmhqc.book import published
 
 COUNTS = ["tp", "fp", "fn", "tn"]
@@ -252,3 +253,18 @@ def test_table_3_as_printed_gives_two_scanners_no_human_brain():
     assert human.index[~human].tolist() == ["MS16-01", "GE3T"]
     assert found["brain_ml"].between(1000, 1700).all()
     assert found.loc["MS16-01", "brain_ml"] == pytest.approx(10 * found.loc["MS16-01", "brain_ml_printed"])
+
+
+def test_synthetic_loads_follow_the_published_ones_a_little_lower(cases):
+    made = reference.table("cohort")
+    made = made[made["synthetic"].astype(bool)]
+    assert 0.7 < made["lesion_percent"].median() / cases["lesion_percent"].median() < 0.9
+    gap = (made.groupby("site")["lesion_percent"].mean() - published.table3()["lesion_percent"]).abs()
+    assert gap.drop("MS16-01").max() < 0.31 < gap["MS16-01"]
+
+
+def test_risk_is_lowest_with_the_lesion_load_above_half_the_coverage_and_with_predicted_dice_below(cases):
+    scores = [*published.REGRESSORS.values(), "lesion_percent"]
+    curves = pd.DataFrame({name: failure.risk_coverage(cases["paper_dice"], cases[name])["risk"] for name in scores})
+    lowest, half = curves.idxmin(axis=1) == "lesion_percent", len(cases) // 2
+    assert lowest[half:].mean() > 0.75 and lowest[:half].mean() < 0.15

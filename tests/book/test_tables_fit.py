@@ -44,8 +44,12 @@ NOT_YET = {
     for name in (
         [
             "training",
+<<<<<<< HEAD
             "audit",
             "speed",
+=======
+            "your_scan",
+>>>>>>> main
         ]
     )
 }
