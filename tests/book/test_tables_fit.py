@@ -44,12 +44,6 @@ NOT_YET = {
     for name in (
         [
             "training",
-<<<<<<< HEAD
-            "audit",
-            "speed",
-=======
-            "your_scan",
->>>>>>> main
         ]
     )
 }
