@@ -44,7 +44,6 @@ NOT_YET = {
     for name in (
         [
             "training",
-            "your_scan",
         ]
     )
 }
