@@ -5,7 +5,8 @@
 Makes the cases (all 105 by default) with the kernels that this processor chooses, and again in
 processes that are told to choose those of another: OpenBLAS by OPENBLAS_CORETYPE, numpy by
 NPY_DISABLE_CPU_FEATURES, the C library by GLIBC_TUNABLES. Prints for each kernel the largest
-relative difference of lesion volume and how many cases differ in any voxel of any image.
+relative difference of lesion volume and how many cases differ in any voxel of any image. On a processor
+with AVX-512 no voxel of the 105 cases differed between any of them (recipe 8, 29 November 2026).
 """
 
 from __future__ import annotations

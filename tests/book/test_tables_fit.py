@@ -38,22 +38,9 @@ MEASURE = """(phone) => {
 }"""
 
 
-#: Pages that still have a table or a code box that is cut at some width; take a page out once it has none.
-NOT_YET = {
-    f"book/{name}.html"
-    for name in (
-        [
-            "your_scan",
-        ]
-    )
-}
-
-
 @pytest.mark.parametrize("width", [PHONE, *WIDE])
 @pytest.mark.parametrize("name", PAGES)
-def test_tables_and_code_are_seen_whole(page, name, width, request):
-    if name in NOT_YET:
-        request.applymarker(pytest.mark.xfail(reason="tables of this page are still too wide", strict=False))
+def test_tables_and_code_are_seen_whole(page, name, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(need(HTML / name).as_uri())
     assert page.evaluate(MEASURE, width == PHONE) == []

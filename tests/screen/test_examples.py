@@ -68,7 +68,7 @@ def test_synthetic_ones_stand_in_where_there_is_no_patient_and_a_kind_may_be_mis
     assert examples.choose(records[7:])["rightly"]["case"] == "sub-h"
     assert set(examples.choose(records[:3])) == {"accepted"} and examples.choose([]) == {}
     assert examples.told(None, "wrongly", of=4) == (
-        "None of the 4 scans of this run with a manual mask was wrongly kept for review."
+        "Of the scans of this run (4) none with a manual mask was wrongly kept for review."
     )
 
 
@@ -105,6 +105,7 @@ def test_outcomes_and_whether_a_guarantee_is_kept(records):
     assert sentences.accepted(found) == "3 of the 8 patients are accepted; none of them has failed."
     assert sentences.accepted(found[3:5]) == "None of the 2 patients is accepted."
     assert sentences.accepted(found[:0]) == "No patients with manual masks were available to this run."
+    assert sentences.off_by(found).startswith("The predicted Dice is off by 0.0") and sentences.off_by(found[:0]) == ""
     assert sentences.accepted(found.assign(failed=True)).endswith("3 of them failed.")
 
 
@@ -177,7 +178,7 @@ def test_a_scan_is_judged_and_its_slice_kept(scan, judged):
     found = examples.look(scan, network, calibration.reference_cases())
     assert found.name == scan["case"] and found.record["verdict"] in ("accept", "review") and not found.problem
     assert found.slice.predicted.any() and found.slice.manual.any()
-    plain, outlined = examples.panels(found.slice).values()
+    outlined, plain = examples.panels(found.slice).values()
     assert "outline" not in plain and outlined["image"] is found.slice.flair
 
 

@@ -66,9 +66,9 @@ def key_slice(judgement: Judgement) -> slices.Slice:
 
 
 def panels(shown: slices.Slice) -> dict:
-    """A key slice without and with its outlines, as `wmhqc.book.figures.pictures` takes them."""
+    """A key slice with and without its outlines, as `wmhqc.book.figures.pictures` takes them."""
     plain = {"image": shown.flair, "voxel": shown.spacing, "limits": (0, 255)}
-    return {"FLAIR": plain, "with outlines": plain | {"outline": shown.manual, "predicted": shown.predicted}}
+    return {"with outlines": plain | {"outline": shown.manual, "predicted": shown.predicted}, "FLAIR": plain}
 
 
 # ---------------------------------------------------------------- which to show, and what is said of it
@@ -106,7 +106,7 @@ def choose(records: Iterable[Mapping], tau: float = 0.5) -> dict[str, Mapping]:
 def told(record: Mapping | None, kind: str = "accepted", of: int = 0) -> str:
     """A verdict in a few sentences (Markdown): what, predicted and true Dice, why, what is guaranteed."""
     if record is None:
-        return f"None of the {of} scans of this run with a manual mask was {WANTED[kind]}."
+        return f"Of the scans of this run ({of}) none with a manual mask was {WANTED[kind]}."
     whose = "a synthetic case" if record.get("synthetic") else "a patient"
     verdict = "Accept" if record["verdict"] == "accept" else "Review"
     true = record["truth"].get("lesion_dice")

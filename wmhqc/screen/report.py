@@ -67,7 +67,7 @@ def frame(html: str, title: str, height: int = 900):
     style += "; color: var(--pst-color-text-base, inherit)"
     button = f'<button type="button" style="{style}" onclick="{escape(OPENED)}">Open the whole report</button>'
     # within a div, as IPython warns of what begins with an iframe; its class keeps the page's dark ground
-    return HTML(f'<div class="wmhqc-static">{framed}{button}</div>')
+    return HTML(f'<div class="wmhqc-report">{framed}{button}</div>')
 
 
 def viewer(judgement):

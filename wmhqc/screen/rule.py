@@ -159,7 +159,7 @@ def _certify(quality, confidence, tau, risk, level, own, other) -> tuple[thresho
         chosen = thresholds.best_guarantee(quality[other], confidence[other], tau, risk, level=level)
         found = thresholds.guarantee_at(quality[own], confidence[own], tau, chosen.threshold, level=level)
         if found.possible:
-            short = f"cannot be guaranteed with {own.sum()} such cases, the others having set the threshold"
+            short = f"cannot be guaranteed with {own.sum()} such cases"
             return found if found.risk <= risk else thresholds.Choice(np.nan, short), found
     asked, best = (
         rule(quality[own], confidence[own], tau, risk, level=level)

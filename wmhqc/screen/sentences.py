@@ -27,6 +27,12 @@ def accepted(found: pd.DataFrame, who: str = "patients") -> str:
     return f"{len(chosen)} of the {len(found)} {who} are accepted; {end}."
 
 
+def off_by(found: pd.DataFrame) -> str:
+    """How far predictions are off, from `examples.outcomes`; empty where nothing is known."""
+    errors = (found["predicted"] - found["true"]).abs()
+    return f"The predicted Dice is off by {errors.mean():.2f} on average." if len(errors) else ""
+
+
 def guarantee(rule: Rule) -> str:
     """What a rule guarantees for a new scan."""
     if not rule.possible:
