@@ -180,7 +180,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
     ----------
     panels : mapping
         Title -> `image` (array (x, y)) and, if wanted, `outline` (mask of that shape: the manual lesions, orange),
-        `predicted` (likewise: a segmentation, dashed in light blue), `voxel` (edges along x and y in mm), `limits`
+        `predicted` (likewise: a segmentation, light blue on black), `voxel` (edges along x and y in mm), `limits`
         (values that are black and white; 0 and the largest value of the image by default).
     columns : int
         Pictures in a row.
@@ -209,7 +209,8 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
         if "predicted" in panel:
-            _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 1.4)
+            _outline(axis, panel["predicted"].T, 0.5, "black", width=3)
+            _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 2)
         _sides(axis)
         axis.set(xticks=[], yticks=[], facecolor="black")
         axis.set_title(title, fontsize=16)
