@@ -55,6 +55,17 @@ def seen(records):
     return [examples.Seen(found, found["case"]) for found in records]
 
 
+def test_the_patients_of_the_reference_run_are_judged_from_its_tables():
+    found = examples.of_reference()
+    shown = examples.choose(found)
+    one = shown["accepted"]
+    low, high, true = one["predicted_dice"]["low"], one["predicted_dice"]["high"], one["truth"]["lesion_dice"]
+    assert len(found) == 11 and {"accepted", "rightly"} <= set(shown)
+    assert low < true < high and true >= 0.5 and one["reasons"] == []
+    assert one["failure"]["high"] < one["guarantee"]["risk"] < 0.4  # the chance is smaller than the share guaranteed
+    assert (one["guarantee"]["cases"], one["calibration_cases"]) == (10, 115)
+
+
 def test_one_of_each_kind_is_chosen_by_rule(records):
     chosen = examples.choose(records)
     assert {kind: found["case"] for kind, found in chosen.items()} == {

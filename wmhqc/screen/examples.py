@@ -15,10 +15,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, failure, preprocess, slices
+from wmhqc import cohort, failure, preprocess, reference, slices
+from wmhqc.checks import MIN_CONTRAST
+from wmhqc.screen.calibration import exclude_patient, reference_cases, with_features
 from wmhqc.screen.judge import Judgement, judge
 from wmhqc.screen.labels import LABELS, SCORE
 from wmhqc.screen.render import at_most, dice, percent
+from wmhqc.screen.verdict import decide
 
 #: What is to be shown -> how it is called where there is none.
 WANTED = {
@@ -71,6 +74,24 @@ def panels(shown: slices.Slice) -> dict:
     """A key slice with and without its outlines, as `wmhqc.book.figures.pictures` takes them."""
     plain = {"image": shown.flair, "voxel": shown.spacing, "limits": (0, 255)}
     return {"with outlines": plain | {"outline": shown.manual, "predicted": shown.predicted}, "FLAIR": plain}
+
+
+def of_reference() -> list[dict]:
+    """The reference run's patients, judged from its tables alone, each left out of his own calibration.
+
+    Returns
+    -------
+    list of dict
+        `case`, `truth` (lesion_dice), `calibration_cases` (how many) and what `wmhqc.screen.verdict.decide` says. How
+        bright a mask is on FLAIR is not in the tables; it is taken to be bright enough.
+    """
+    known, records = reference_cases(), []
+    for row in with_features(reference.cases("test", "real")).to_dict("records"):
+        others = exclude_patient(known, row)
+        found = decide(row | {"contrast": MIN_CONTRAST}, others, given=False)
+        truth = {"lesion_dice": row["lesion_dice"]}
+        records.append({"case": row["case"], "truth": truth, "calibration_cases": len(others), **found})
+    return records
 
 
 # ---------------------------------------------------------------- which to show, and what is said of it
