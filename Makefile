@@ -41,7 +41,7 @@ smoke: setup
 	$(SNAKEMAKE) --config set=smoke > _build/smoke.log 2>&1 || { tail -n 60 _build/smoke.log; exit 1; }
 
 package: setup
-	$(PYTEST) $(OF_BOOK:%=--ignore=%)
+	$(PYTEST) -n 2 --dist loadfile $(OF_BOOK:%=--ignore=%)
 
 lint: setup
 	ruff check .

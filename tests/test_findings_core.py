@@ -29,7 +29,8 @@ def gain(table, name):
 
 def test_the_holes_do_not_decide_the_sum_of_the_error_map(tested):
     total, holes = tested["vs_error"], tested["vs_error_inside"]
-    assert holes.abs().sum() < 0.02 * total.abs().sum()
+    share = (holes / total).abs()
+    assert share.median() < 0.02 and share.max() < 0.2
     assert np.corrcoef(total, total - holes)[0, 1] > 0.99
 
 

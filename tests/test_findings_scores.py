@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from wmhqc import failure, reference, thresholds
+from wmhqc import catalogue, failure, reference, thresholds
 from wmhqc.screen.calibration import with_features
 from wmhqc.screen.verdict import evaluate_guarantee
+from wmhqc.view import looks
 
 TAU, DRAWS = 0.5, 2000
 
@@ -130,3 +131,18 @@ def test_of_spoilt_scans_the_volume_lets_more_failures_through(stress, validatio
     assert failed[1] > failed[0] + 0.1
     spoilt = used["pairwise_dice"].query("severity > 0")
     assert 0 < len(spoilt) < len(used["volume_ml"]) / 2 and (spoilt["lesion_dice"] < TAU).mean() < 0.2
+
+
+def test_the_best_number_of_looks_follows_the_price_of_a_failure():
+    tested = reference.cases("test")  # the first page asks for it: a missed failure that costs 1, then 5
+
+    def cheapest(score, cost):
+        sign = catalogue.sign(score)
+        counts = [
+            looks.trays_numbers(tested[score], tested["lesion_dice"], n, TAU, confidence=sign, costs=(1, cost))
+            for n in range(len(tested) + 1)
+        ]
+        return min(counts, key=lambda found: found["cost"])["looks"]
+
+    for score in ("pairwise_dice", "mean_entropy", "predicted_dice_uncertainty", "vs_uncertainty", "volume_ml"):
+        assert cheapest(score, 1) == 0 and cheapest(score, 5) >= len(tested) / 3

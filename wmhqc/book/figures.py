@@ -145,9 +145,14 @@ def _slice(case: Mapping) -> int:
     return next(case[name] for name in MAPS if name in case).shape[2] // 2
 
 
-def _outline(axis, cut, level, colour, line="solid", width=1.0) -> None:
+def _outline(axis, cut, level, colour, line="solid", width=1.0, edge: bool = False) -> None:
+    """A contour; with `edge` its dashes have a black one, to be seen on white and on grey."""
+    from matplotlib.patheffects import withStroke
+
     if cut.min() < level < cut.max():
-        axis.contour(cut, [level], colors=colour, linestyles=line, linewidths=width)
+        drawn = axis.contour(cut, [level], colors=colour, linestyles=line, linewidths=width)
+        if edge:
+            drawn.set_path_effects([withStroke(linewidth=2 * width, foreground="black")])
 
 
 def _sides(axis) -> None:
@@ -209,7 +214,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
         if "predicted" in panel:
-            _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 1.4)
+            _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 2, edge=True)
         _sides(axis)
         axis.set(xticks=[], yticks=[], facecolor="black")
         axis.set_title(title, fontsize=16)

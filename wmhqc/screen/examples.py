@@ -16,10 +16,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from wmhqc import cohort, failure, preprocess, slices
+from wmhqc import cohort, failure, preprocess, reference, slices
+from wmhqc.checks import MIN_CONTRAST
+from wmhqc.screen.calibration import exclude_patient, reference_cases, with_features
 from wmhqc.screen.judge import Judgement, judge
 from wmhqc.screen.labels import LABELS, SCORE
 from wmhqc.screen.render import at_most, chance, dice, percent
+from wmhqc.screen.verdict import decide
 
 #: What is to be shown -> how it is called where there is none.
 WANTED = {
@@ -27,6 +30,8 @@ WANTED = {
     "rightly": "rightly kept for review",
     "wrongly": "wrongly kept for review",
 }
+#: The column of the true Dice on the networks' grid and, in brackets, on the scan's own.
+TRUE = "true Dice (on the scan's grid)"
 #: Scores that say of any mask how good it is, in words.
 OF_MASKS = {SCORE: "predicted", "expected_dice": "expected", "agreement_dice": "agreement"}
 
@@ -70,6 +75,24 @@ def panels(shown: slices.Slice) -> dict:
     """A key slice with and without its outlines, as `wmhqc.book.figures.pictures` takes them."""
     plain = {"image": shown.flair, "voxel": shown.spacing, "limits": (0, 255)}
     return {"with outlines": plain | {"outline": shown.manual, "predicted": shown.predicted}, "FLAIR": plain}
+
+
+def of_reference() -> list[dict]:
+    """The reference run's patients, judged from its tables alone, each left out of his own calibration.
+
+    Returns
+    -------
+    list of dict
+        `case`, `truth` (lesion_dice), `calibration_cases` (how many) and what `wmhqc.screen.verdict.decide` says. How
+        bright a mask is on FLAIR is not in the tables; it is taken to be bright enough.
+    """
+    known, records = reference_cases(), []
+    for row in with_features(reference.cases("test", "real")).to_dict("records"):
+        others = exclude_patient(known, row)
+        found = decide(row | {"contrast": MIN_CONTRAST}, others, given=False)
+        truth = {"lesion_dice": row["lesion_dice"]}
+        records.append({"case": row["case"], "truth": truth, "calibration_cases": len(others), **found})
+    return records
 
 
 # ---------------------------------------------------------------- which to show, and what is said of it
@@ -164,17 +187,17 @@ def guaranteed(record: Mapping) -> str:
 
 
 def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
-    """Verdict, predicted and true Dice, below `tau` marked as failed, and the reasons; one row a scan."""
+    """Verdict, predicted Dice, true Dice on both grids (failed below `tau` on the networks'), reasons; a row a scan."""
 
-    def true(value: float | None) -> str:
-        return "" if value is None else f"{dice(value)}{', failed' if value < tau else ''}"
+    def true(value: float | None, on_scan: float | None = None) -> str:
+        return "" if value is None else f"{dice(value)} ({dice(on_scan)}){', failed' if value < tau else ''}"
 
     return pd.DataFrame.from_dict(
         {
             record["case"]: {
                 "verdict": record["verdict"],
                 "predicted Dice": predicted(record),
-                "true Dice": true(record["truth"].get("lesion_dice")),
+                TRUE: true(*map(record["truth"].get, ("lesion_dice", "dice_on_scan"))),
                 "what speaks against it": " ".join(record["reasons"]),
             }
             for record in records
@@ -184,16 +207,20 @@ def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
 
 
 def outcomes(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
-    """Of records with a true Dice: predicted, true, inside (the interval holds it), accepted, failed."""
+    """Of records with a true Dice: predicted, true, on_scan, inside (the interval holds it), accepted, failed.
+
+    All but `on_scan` and `failed_on_scan` are measured on the networks' grid.
+    """
     rows = []
     for record in records:
         found, true = record["predicted_dice"], record["truth"].get("lesion_dice")
         if true is not None:
             inside = found["low"] is not None and found["low"] <= true <= found["high"]
             accepted = record["verdict"] == "accept"
-            rows.append((record["case"], found["value"], true, inside, accepted, true < tau))
-    columns = ["case", "predicted", "true", "inside", "accepted", "failed"]
-    return pd.DataFrame(rows, columns=columns).set_index("case").astype(dict.fromkeys(columns[3:], bool))
+            on_scan = record["truth"]["dice_on_scan"]
+            rows.append((record["case"], found["value"], true, on_scan, inside, accepted, true < tau, on_scan < tau))
+    columns = ["case", "predicted", "true", "on_scan", "inside", "accepted", "failed", "failed_on_scan"]
+    return pd.DataFrame(rows, columns=columns).set_index("case").astype(dict.fromkeys(columns[4:], bool))
 
 
 def kept(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -326,5 +353,6 @@ def strangers(row: Mapping, mine: Mapping, others: Iterable[Mapping], folder) ->
     for other in others:
         rows.append(other)
         if other.get("brainmask"):
-            rows.append({**other, "called": f"{other['case']}, no brain mask", "brainmask": ""})
+            name = other.get("called") or other["case"]
+            rows.append({**other, "called": f"{name}, no brain mask", "brainmask": ""})
     return rows

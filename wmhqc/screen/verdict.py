@@ -72,8 +72,9 @@ def decide(
         verdict (accept or review); reasons (list of str, a short sentence each); findings (the same with their kind,
         scan, mask or doubt, and detail); predicted_dice (value, low, high,
         level, scores, cases, valid: does the interval hold for such a scan?); failure (words; chance, low, high of
-        it); guarantee (applies, possible, threshold, tau, failure, asked, risk, level, coverage, cases, kind,
-        message); ood (`wmhqc.screen.ood.ood_score`).
+        it; cases that the chance rests on, and how many of these are synthetic); guarantee
+        (applies, possible, threshold, tau, failure, asked, risk, level, coverage, cases, kind, message); ood
+        (`wmhqc.screen.ood.ood_score`).
     """
     same = same_origin(calibration, given, program)
     cases = same if len(same) else calibration
@@ -105,7 +106,11 @@ def decide(
             **{"value": value, "low": low, "high": high, "level": level, "valid": valid},
             **{"scores": list(rule.line.scores) if rule else [], "cases": len(rule.dice if rule else cases)},
         },
-        "failure": dict(zip(("chance", "low", "high"), chance, strict=True)) | {"words": criterion.words},
+        "failure": {
+            **dict(zip(("chance", "low", "high"), chance, strict=True)),
+            **{"words": criterion.words, "cases": rule.curve_cases if rule else 0},
+            "synthetic": rule.curve_synthetic if rule else 0,
+        },
         "guarantee": {"applies": possible and valid, "possible": possible, **_guarantee(rule, criterion, risk, level)},
         "ood": found,
     }

@@ -2,6 +2,7 @@
 
 const bits = (p) => (p <= 0 || p >= 1 ? 0 : -p * Math.log2(p) - (1 - p) * Math.log2(1 - p));
 const PASS = "#5fe0ff", MANUAL = "#ff9d3c";
+const DIM = 0.6; // the FLAIR darker than it is: lesions are white, and so are lines on them
 const CURVES = [
   ["dice", "Lesion Dice of the mean", 2],
   ["vs", "Sum of the entropy (mm³·bit)", 0],
@@ -112,11 +113,11 @@ function render({ model, el }) {
   function draw() {
     if (!data) return;
     const n = model.get("passes"), i = index(...model.get("voxel"));
-    const context = paintSlice(scan.canvas, grid(), (x, y) => grey[flair(index(x, y))]);
+    const context = paintSlice(scan.canvas, grid(), (x, y) => grey[Math.round(DIM * flair(index(x, y)))]);
     const contour = (value, style) => contourSlice(context, grid(), (x, y) => value(index(x, y)), style);
     for (let pass = 0; pass < n; pass++) contour((k) => answer(pass, k), { color: PASS, width: 1, alpha: n === 1 ? 1 : 0.45 });
-    contour(average, { color: "#ffffff" });
-    if (manual) contour(lesion, { color: MANUAL });
+    contour(average, { color: "#ffffff", casing: true });
+    if (manual) contour(lesion, { color: MANUAL, casing: true });
     cross(context);
     cross(paintSlice(entropy.canvas, grid(), (x, y) => table[Math.round(63 * bits(average(index(x, y))))]));
     const answers = Array.from({ length: n }, (_, pass) => answer(pass, i));

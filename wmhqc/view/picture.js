@@ -39,7 +39,8 @@ function paintSlice(canvas, { nx, ny, ratio }, colour) {
 }
 
 // Marching squares: where `value` of voxel (x, y) crosses one half, between the centres of the voxels.
-function contourSlice(context, { nx, ny }, value, { color, width = 1.6, alpha = 1, dash = [] }) {
+// `casing`: a dark line below, so that the contour is seen on white as well.
+function contourSlice(context, { nx, ny }, value, { color, width = 1.6, alpha = 1, dash = [], casing = false }) {
   const { width: w, height: h } = context.canvas;
   const grid = Array.from({ length: ny }, (_, row) =>
     Array.from({ length: nx }, (_, column) => value(nx - 1 - column, ny - 1 - row) - 0.4999));
@@ -56,6 +57,10 @@ function contourSlice(context, { nx, ny }, value, { color, width = 1.6, alpha = 
       context.moveTo(...cuts[k]);
       context.lineTo(...cuts[k + 1]);
     }
+  }
+  if (casing) {
+    Object.assign(context, { strokeStyle: "#000", lineWidth: (width + 2.4) * devicePixelRatio });
+    context.stroke();
   }
   context.setLineDash(dash.map((length) => length * devicePixelRatio));
   Object.assign(context, { strokeStyle: color, lineWidth: width * devicePixelRatio, globalAlpha: alpha });

@@ -6,13 +6,13 @@ function render({ model, el }) {
   let unpacked = null, open = false; // open: the others are shown as well
 
   const root = html("div", { class: "wmhqc quiz", role: "group", "aria-label": "Which of these outlines are wrong?" });
-  const cards = cases.map(({ name, ml }, i) => {
+  const cards = cases.map(({ name }, i) => {
     const canvas = html("canvas", { "aria-hidden": "true" });
     const verdict = html("span", { class: "verdict" });
     const node = html("button", { type: "button", class: "card", "aria-pressed": "false" },
       html("span", { class: "picture" }, canvas,
         html("span", { class: "side left", "aria-hidden": "true" }, "R"), html("span", { class: "side right", "aria-hidden": "true" }, "L")),
-      html("span", { class: "card-name" }, name, html("span", { class: "spoken" }, `, ${short(ml)} ml outlined by the network`)), verdict);
+      html("span", { class: "card-name" }, name, html("span", { class: "spoken" }, ", one slice with the network’s outline")), verdict);
     node.addEventListener("click", () => look(i));
     return { node, canvas, verdict };
   });
