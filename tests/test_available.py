@@ -45,9 +45,11 @@ def test_odd_scans_are_found_beside_the_patients(tmp_path, monkeypatch):
     assert available.odd_scans().empty
     (tmp_path / "data" / "real").mkdir(parents=True)
     assert available.odd_scans().empty
-    touch(tmp_path, *(f"data/ood/sub-tumour/sub-tumour_{kind}.nii.gz" for kind in ("T1w", "FLAIR")))
+    touch(tmp_path, *(f"data/ood/sub-glioma01/sub-glioma01_{kind}.nii.gz" for kind in ("T1w", "FLAIR")))
     head = "data/wholehead/sub-head/sub-head_ses-1"
     touch(tmp_path, *(f"{head}_{kind}.nii.gz" for kind in ("T1w", "FLAIR", "brainmask")))
     table = available.odd_scans().set_index("case")
-    assert list(table.index) == ["sub-tumour", "sub-head_ses-1"]
+    assert list(table.index) == ["sub-glioma01", "sub-head_ses-1"]
     assert table["brainmask"].map(bool).tolist() == [False, True]
+    assert table["called"].tolist() == ["a tumour, sub-glioma01", "sub-head_ses-1"]
+    assert "TCGA" in table.loc["sub-glioma01", "citation"] and table.loc["sub-head_ses-1", "licence"] == ""

@@ -29,6 +29,7 @@ def test_scatter_of_a_score():
     assert list(figure.data[3].text) == ["sub-3", "sub-4"]
     assert 0.75 in {shape.y0 for shape in figure.layout.shapes}
     assert 6.5 in {shape.x0 for shape in figure.layout.shapes}
+    assert all(shape.showlegend for shape in figure.layout.shapes) and not figure.layout.annotations
     alt = figure.layout.meta["alt"]
     assert "5 cases" in alt and "r = 1.00" in alt and "3 cases have a Dice below 0.75" in alt
     assert figure.layout.paper_bgcolor == "white"

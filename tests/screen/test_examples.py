@@ -102,9 +102,10 @@ def test_why_when_nothing_can_be_guaranteed(records):
 
 def test_the_table_has_words_and_no_more_than_five_columns(records):
     table = examples.table(records)
-    assert list(table) == ["verdict", "predicted Dice", "true Dice", "what speaks against it"]
+    assert list(table) == ["verdict", "predicted Dice", examples.TRUE, "what speaks against it"]
     assert table.loc["sub-f", "what speaks against it"] == "The predicted Dice is too low."
-    assert list(table["true Dice"])[2:4] == ["0.70", "0.10, failed"] and table.loc["sub-i", "true Dice"] == ""
+    assert list(table[examples.TRUE])[2:4] == ["0.70 (0.70)", "0.10 (0.10), failed"]
+    assert table.loc["sub-i", examples.TRUE] == ""
 
 
 def test_outcomes_and_whether_a_guarantee_is_kept(records):
@@ -113,11 +114,47 @@ def test_outcomes_and_whether_a_guarantee_is_kept(records):
     kept = examples.kept({"patients": found, "nobody": found[:0]})
     assert kept.loc["failed, of the accepted", "patients"] == "0 of 3 (0.00\u00a0to\u00a00.71)"
     assert (kept["nobody"] == "none").all()
-    assert sentences.accepted(found) == "3 of the 8 patients are accepted; none of them has failed."
+    said = sentences.accepted(found)
+    assert said.startswith("3 of the 8 patients are accepted; none of them has failed, neither on the networks' grid")
     assert sentences.accepted(found[3:5]) == "None of the 2 patients is accepted."
     assert sentences.accepted(found[:0]) == "No patients with manual masks were available to this run."
     assert sentences.off_by(found).startswith("The predicted Dice is off by 0.0") and sentences.off_by(found[:0]) == ""
-    assert sentences.accepted(found.assign(failed=True)).endswith("3 of them failed.")
+    said = sentences.accepted(found.assign(failed=True, failed_on_scan=[True] + 7 * [False]))
+    assert said.endswith("3 of them failed on the networks' grid, 1 on the scan's own.")
+    assert "; none of them failed on the networks' grid, 3 on the" in sentences.accepted(
+        found.assign(failed_on_scan=True)
+    )
+    assert "Dice of 0.60 to 0.90" in sentences.on_scan(found) and sentences.on_scan(found[3:5]) == ""
+
+
+def test_a_chance_is_told_from_the_guarantee(records):
+    found = records[0]
+    found["failure"] = {"chance": 0.007, "low": 0.001, "high": 0.04, "cases": 115, "synthetic": 105}
+    found["guarantee"]["cases"] = 10
+    said = sentences.chance_of(found)
+    assert said.startswith("< 1 % for sub-a (90 % interval < 1 % to 4 %). That is not the guarantee: “at most 28 %”")
+    assert "10 cases stand behind it" in said and said.endswith("all 115 labelled cases, 105 of them synthetic.")
+    found["failure"]["synthetic"] = 0
+    assert sentences.share_or_chance(found).endswith("all 115 labelled cases.")
+    found["guarantee"]["possible"] = False
+    assert sentences.share_or_chance(found) == ""
+    found["failure"]["chance"] = None
+    assert sentences.chance_of(found).startswith("not known")
+
+
+def test_four_kinds_of_sure_are_told_of_the_middle_one_that_is_accepted():
+    numbers = {"predicted_dice": 0.64, "low": 0.55, "high": 0.73, "chance": 0.007, "chance_low": 0.001}
+    numbers |= {"chance_high": 0.04, "risk": 0.3187, "failed": False}
+    tested = pd.DataFrame([{"case": f"sub-{k}", "lesion_dice": k / 10, "accepted": k > 4, **numbers} for k in range(8)])
+    case, table = examples.sure(tested)
+    assert case == "sub-6" and table["here"].str.replace("\u00a0", " ").tolist() == [
+        "0.64 (0.55 to 0.73)",
+        "< 1 % (< 1 % to 4 %)",
+        "at most 32 % fail, with 90 % certainty",
+        "0 of 3 failed (0 to 71 %)",
+    ]
+    case, table = examples.sure(tested.assign(accepted=False, risk=np.nan))
+    assert case == "sub-3" and table["here"].tolist()[2:] == ["nothing", "none was accepted"]
 
 
 def test_how_near_a_mask_was(records):
@@ -148,6 +185,9 @@ def test_scans_of_another_kind(records):
     assert said.startswith("None of the 2 that are judged is accepted. The predicted Dice alone would let pass: sub-g.")
     assert "does so for 1, and not for: sub-d." in said and said.endswith("than the header says: sub-g.")
     assert "wrongly: sub-a" in sentences.strangers(seen(records[:1]))
+    assert "sub-d (0.80; what keeps it for review: The predicted Dice is too low)" in sentences.alike(odd)
+    assert sentences.alike(odd[1:]) == "The distance tells each of these scans from the calibration cases."
+    assert "nothing, it is accepted" in sentences.alike(seen(records[:1]))
     assert sentences.given_away(odd) == 1
     assert "gives all of them away" in sentences.strangers(seen(records[3:4]))
     assert sentences.told(odd[2]) == "It is refused: the skull is there"
@@ -156,12 +196,19 @@ def test_scans_of_another_kind(records):
 
 def test_masks_of_other_programs(records):
     rows = [{"case": case, "program": program} for case in ("sub-d", "sub-f") for program in ("p", "q")]
-    judged = [record("x", "review", true, true - 0.05) for true in (0.3, 0.2, 0.7, 0.5)]
+    judged = [record("x", "review", true, true - 0.05) for true in (0.3, 0.2, 0.7)] + [record("x", "review", 0.5, 0.35)]
     table = examples.masks_table(rows, judged)
     assert list(table["mask"])[:2] == ["sub-d, p", "sub-d, q"]
     said = sentences.masks(table, {found["case"]: found for found in records})
     assert next(iter(sentences.ranked_masks(table))) == "predicted"
-    assert "predicted 1.00" in said and "3 of the 4 masks beat our own" in said
+    assert "predicted 1.00" in said and "3 of the 4 masks beat our own" in said and "not settled" in said
+    said = sentences.of_others(table, judged)
+    assert said.startswith("The verdict is *review* for 4 of the 4 masks. The numbers")
+    assert "at worst predicted 0.35, true 0.50 (sub-f, q) and expected 0.35" in said
+    for found in judged:
+        found["guarantee"]["possible"] = False
+    assert "Nothing is guaranteed for any" in sentences.of_others(table, judged)
+    assert sentences.of_others(examples.masks_table([], []), []) == ""
     assert sentences.masks(examples.masks_table([], []), {}) == (
         "No masks of other programs were available to this run."
     )

@@ -81,6 +81,7 @@ def test_report_of_a_case_is_in_order(page, written):
     text = page.inner_text("body")
     assert "Review: a person should look at it" in text and "0.70" in text and "0.61" in text
     assert "No guarantee was made for such a scan and mask." in text and "it does not hold here" in text
+    assert "correct it by hand" in text
     assert "30 ▲" in text and "1 to 20" in text  # beyond the calibration cases
 
 

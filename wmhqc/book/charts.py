@@ -100,7 +100,7 @@ def scatter_dice(
         x = np.concatenate([line["x"], line["x"][::-1]])
         y = np.concatenate([line["high"], line["low"][::-1]])
         figure.add_scatter(
-            x=x, y=y, fill="toself", fillcolor="rgba(89,89,89,0.15)", mode="none", name="95 % band", hoverinfo="skip"
+            x=x, y=y, fill="toself", fillcolor="rgba(128,128,128,0.35)", mode="none", name="95 % band", hoverinfo="skip"
         )
         figure.add_scatter(
             x=line["x"], y=line["y"], mode="lines", line={"color": GREY}, name="regression line", hoverinfo="skip"
@@ -131,16 +131,16 @@ def scatter_dice(
         figure.add_hline(
             tau,
             line={"color": ORANGE, "dash": "dash"},
-            annotation_text=f"failed below Dice {tau:g}",
-            annotation_position="bottom right",
+            name=f"failed below Dice {tau:g}",
+            showlegend=True,
         )
         said.append(f"{int((cases[dice] < tau).sum())} cases have a Dice below {tau:g}.")
     if threshold is not None:
         figure.add_vline(
             threshold,
             line={"color": BLUE, "dash": "dashdot"},
-            annotation_text=f"threshold {threshold:g}",
-            annotation_position="top left",
+            name=f"threshold {threshold:g}",
+            showlegend=True,
         )
         said.append(f"The threshold of the score is {threshold:g}.")
     title = f"{label} and true Dice" + (f", r = {line['r']:.2f}" if line else "")

@@ -7,6 +7,7 @@ print(told(shown["accepted"]))
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from wmhqc.checks import MIN_CONTRAST
 from wmhqc.screen.calibration import exclude_patient, reference_cases, with_features
 from wmhqc.screen.judge import Judgement, judge
 from wmhqc.screen.labels import LABELS, SCORE
-from wmhqc.screen.render import at_most, dice, percent
+from wmhqc.screen.render import at_most, chance, dice, percent
 from wmhqc.screen.verdict import decide
 
 #: What is to be shown -> how it is called where there is none.
@@ -29,6 +30,8 @@ WANTED = {
     "rightly": "rightly kept for review",
     "wrongly": "wrongly kept for review",
 }
+#: The column of the true Dice on the networks' grid and, in brackets, on the scan's own.
+TRUE = "true Dice (on the scan's grid)"
 #: Scores that say of any mask how good it is, in words.
 OF_MASKS = {SCORE: "predicted", "expected_dice": "expected", "agreement_dice": "agreement"}
 
@@ -184,17 +187,17 @@ def guaranteed(record: Mapping) -> str:
 
 
 def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
-    """Verdict, predicted and true Dice, below `tau` marked as failed, and the reasons; one row a scan."""
+    """Verdict, predicted Dice, true Dice on both grids (failed below `tau` on the networks'), reasons; a row a scan."""
 
-    def true(value: float | None) -> str:
-        return "" if value is None else f"{dice(value)}{', failed' if value < tau else ''}"
+    def true(value: float | None, on_scan: float | None = None) -> str:
+        return "" if value is None else f"{dice(value)} ({dice(on_scan)}){', failed' if value < tau else ''}"
 
     return pd.DataFrame.from_dict(
         {
             record["case"]: {
                 "verdict": record["verdict"],
                 "predicted Dice": predicted(record),
-                "true Dice": true(record["truth"].get("lesion_dice")),
+                TRUE: true(*map(record["truth"].get, ("lesion_dice", "dice_on_scan"))),
                 "what speaks against it": " ".join(record["reasons"]),
             }
             for record in records
@@ -204,16 +207,20 @@ def table(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
 
 
 def outcomes(records: Iterable[Mapping], tau: float = 0.5) -> pd.DataFrame:
-    """Of records with a true Dice: predicted, true, inside (the interval holds it), accepted, failed."""
+    """Of records with a true Dice: predicted, true, on_scan, inside (the interval holds it), accepted, failed.
+
+    All but `on_scan` and `failed_on_scan` are measured on the networks' grid.
+    """
     rows = []
     for record in records:
         found, true = record["predicted_dice"], record["truth"].get("lesion_dice")
         if true is not None:
             inside = found["low"] is not None and found["low"] <= true <= found["high"]
             accepted = record["verdict"] == "accept"
-            rows.append((record["case"], found["value"], true, inside, accepted, true < tau))
-    columns = ["case", "predicted", "true", "inside", "accepted", "failed"]
-    return pd.DataFrame(rows, columns=columns).set_index("case").astype(dict.fromkeys(columns[3:], bool))
+            on_scan = record["truth"]["dice_on_scan"]
+            rows.append((record["case"], found["value"], true, on_scan, inside, accepted, true < tau, on_scan < tau))
+    columns = ["case", "predicted", "true", "on_scan", "inside", "accepted", "failed", "failed_on_scan"]
+    return pd.DataFrame(rows, columns=columns).set_index("case").astype(dict.fromkeys(columns[4:], bool))
 
 
 def kept(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -236,6 +243,46 @@ def kept(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             for name, rows in groups.items()
         }
     )
+
+
+def sure(tested: pd.DataFrame, level: float = 0.9) -> tuple[str, pd.DataFrame]:
+    """Four kinds of "sure", of one mask and of many: whose mask it is, and a row for each.
+
+    `tested` is from `verdict.evaluate_guarantee`, each case a fold of its own. The mask is that of the accepted with
+    the middle true Dice; of all where none is accepted.
+    """
+    chosen = tested[tested["accepted"]]
+    ranked = (chosen if len(chosen) else tested).sort_values("lesion_dice", kind="stable")
+    one = ranked.iloc[(len(ranked) - 1) // 2]
+    failed, held = int(chosen["failed"].sum()), percent(level)
+    seen = "none was accepted"
+    if len(chosen):
+        low, high = failure.proportion_interval(failed, len(chosen))
+        seen = f"{failed} of {len(chosen)} failed ({100 * low:.0f} to {100 * high:.0f} %)"
+    share = "nothing" if math.isnan(one["risk"]) else f"at most {at_most(one['risk'])} fail, with {held} certainty"
+    rows = {
+        "interval of the predicted Dice": (
+            f"{dice(one['predicted_dice'])} ({dice(one['low'])}\u00a0to\u00a0{dice(one['high'])})",
+            f"the Dice of this mask; {held} of such intervals hold the true one",
+            "whether it failed; a promise for a mask that was picked by its prediction",
+        ),
+        "chance of failure": (
+            f"{chance(one['chance'])} ({chance(one['chance_low'])}\u00a0to\u00a0{chance(one['chance_high'])})",
+            "this mask: masks of about this predicted Dice",
+            "a guarantee: it believes a curve through all calibration cases, synthetic ones too",
+        ),
+        "share guaranteed": (
+            share,
+            "all masks of this kind that the threshold accepts",
+            "this mask; an estimate: it is the most that so few labelled cases cannot rule out",
+        ),
+        "share observed": (
+            seen,
+            "the accepted of this table",
+            "a promise; the 95 % interval shows how little so few tell",
+        ),
+    }
+    return one["case"], pd.DataFrame.from_dict(rows, orient="index", columns=["here", "it is about", "it is not"])
 
 
 def strangers_table(seen: Sequence[Seen]) -> pd.DataFrame:
@@ -306,5 +353,6 @@ def strangers(row: Mapping, mine: Mapping, others: Iterable[Mapping], folder) ->
     for other in others:
         rows.append(other)
         if other.get("brainmask"):
-            rows.append({**other, "called": f"{other['case']}, no brain mask", "brainmask": ""})
+            name = other.get("called") or other["case"]
+            rows.append({**other, "called": f"{name}, no brain mask", "brainmask": ""})
     return rows

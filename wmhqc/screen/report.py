@@ -11,6 +11,7 @@ from wmhqc import preprocess
 from wmhqc.screen.inputs import INPUTS
 from wmhqc.screen.labels import KINDS, LABELS
 from wmhqc.screen.render import number, percent, render
+from wmhqc.screen.sentences import share_or_chance
 
 #: Longest edge of the pictures in a report, in voxels.
 EDGE = 112
@@ -35,6 +36,7 @@ def case(judgement) -> str:
         inputs=INPUTS,
         outside=outside,
         bar=bar,
+        share_or_chance=share_or_chance,
     )
 
 

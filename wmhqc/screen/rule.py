@@ -46,6 +46,8 @@ class Rule:
     missing : str
         Why what was asked for cannot be guaranteed; empty if it can.
     curve : wmhqc.screen.triage.Curve or None
+    curve_cases, curve_synthetic : int
+        How many cases the curve is fitted to, and how many of these are synthetic.
     kind : str
         The cases that the guarantee rests on: "real", "synthetic" or "".
     """
@@ -59,6 +61,8 @@ class Rule:
     choice: thresholds.Choice
     missing: str
     curve: triage.Curve | None
+    curve_cases: int
+    curve_synthetic: int
     kind: str
 
     @property
@@ -134,6 +138,8 @@ def calibrate(
         choice=choice,
         missing="" if choice.risk <= risk else asked.message if not asked.possible else TOO_FEW,
         curve=triage.fit(predicted[measured], quality[measured] < criterion.tau),
+        curve_cases=int(measured.sum()),
+        curve_synthetic=int(cases.loc[measured, "synthetic"].astype(bool).sum()) if "synthetic" in cases else 0,
         kind=kind,
     )
 

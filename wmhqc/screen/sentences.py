@@ -8,7 +8,7 @@ import pandas as pd
 
 from wmhqc import failure
 from wmhqc.screen.examples import OF_MASKS, Seen, predicted
-from wmhqc.screen.render import at_most, percent
+from wmhqc.screen.render import at_most, chance, dice, percent
 from wmhqc.screen.rule import Rule
 
 #: Fewer patients than this are not ranked.
@@ -16,15 +16,25 @@ FEWEST = 5
 
 
 def accepted(found: pd.DataFrame, who: str = "patients") -> str:
-    """How many were accepted, and how many of them failed, from `examples.outcomes`."""
+    """How many were accepted, and how many of them failed on which grid, from `examples.outcomes`."""
     if found.empty:
         return f"No {who} with manual masks were available to this run."
     chosen = found[found["accepted"]]
     if chosen.empty:
         return f"None of the {len(found)} {who} is accepted."
-    failed = int(chosen["failed"].sum())
-    end = "none of them has failed" if not failed else f"{failed} of them failed"
+    failed, on_scan = int(chosen["failed"].sum()), int(chosen["failed_on_scan"].sum())
+    end = "none of them has failed, neither on the networks' grid nor on the scan's own"
+    if failed or on_scan:
+        end = f"{failed or 'none'} of them failed on the networks' grid, {on_scan or 'none'} on the scan's own"
     return f"{len(chosen)} of the {len(found)} {who} are accepted; {end}."
+
+
+def on_scan(found: pd.DataFrame) -> str:
+    """The Dice of the accepted on the scan's own grid, from `examples.outcomes`; empty where there is none."""
+    values = found.loc[found["accepted"], "on_scan"]
+    if values.empty:
+        return ""
+    return f"On the scan's own grid the accepted have a Dice of {dice(values.min())} to {dice(values.max())}."
 
 
 def off_by(found: pd.DataFrame) -> str:
@@ -39,6 +49,28 @@ def guarantee(rule: Rule) -> str:
         return "nothing can be guaranteed with these calibration cases"
     text = f"at most {at_most(rule.choice.risk)} of the accepted fail, with {percent(rule.level)} certainty"
     return f"{text}, and about {percent(round(rule.choice.coverage, 2))} are accepted"
+
+
+def chance_of(record: Mapping) -> str:
+    """The chance that the mask of a record failed, with its interval, and what tells it from the guarantee."""
+    failed = record["failure"]
+    if failed["chance"] is None:
+        return "not known, as too few labelled cases are there."
+    ends = f"{percent(record['predicted_dice']['level'])} interval {chance(failed['low'])} to {chance(failed['high'])}"
+    return f"{chance(failed['chance'])} for {record['case']} ({ends}). {share_or_chance(record)}".strip()
+
+
+def share_or_chance(record: Mapping) -> str:
+    """What tells the guarantee of a record from its chance of failure; empty where there are not both."""
+    promised, failed = record["guarantee"], record["failure"]
+    if not promised["possible"] or failed["chance"] is None:
+        return ""
+    made = f", {failed['synthetic']} of them synthetic" if failed["synthetic"] else ""
+    return (
+        f"That is not the guarantee: “at most {at_most(promised['risk'])}” is the share of failures among accepted "
+        f"scans like the calibration cases, and {promised['cases']} cases stand behind it; the chance is that of this "
+        f"one mask, read off a curve over all {failed['cases']} labelled cases{made}."
+    )
 
 
 def missed(record: Mapping | None, errors) -> str:
@@ -88,6 +120,22 @@ def strangers(seen: Sequence[Seen], tau: float = 0.5) -> str:
     return said + (f" Found to lie otherwise than the header says: {', '.join(turned)}." if turned else "")
 
 
+def alike(seen: Sequence[Seen]) -> str:
+    """Which scans of another kind the distance takes for ordinary ones, and what keeps these for review."""
+    said = []
+    for each in seen:
+        record = each.record
+        if not each.problem and record["ood"]["in_distribution"]:
+            kept = " ".join(record["reasons"]) or "nothing, it is accepted"
+            said.append(f"{each.name} ({record['ood']['score']:.2f}; what keeps it for review: {kept.rstrip('.')})")
+    if not said:
+        return "The distance tells each of these scans from the calibration cases."
+    return (
+        f"By its distance passes as of that kind: {'; '.join(said)}. So “of that kind” says nothing about the disease, "
+        "as no feature looks at lesions."
+    )
+
+
 def masks(table: pd.DataFrame, own: Mapping[str, Mapping]) -> str:
     """What tells good masks of other programs from bad ones, from `examples.masks_table` and our own records."""
     ranks = ranked_masks(table)
@@ -102,7 +150,31 @@ def masks(table: pd.DataFrame, own: Mapping[str, Mapping]) -> str:
     than_ours += f", and for {said_so.sum()} of these the predicted Dice says so." if better.any() else "."
     return (
         f"Spearman's rank correlation with the true Dice, over {len(table)} masks of "
-        f"{table['patient'].nunique()} patients: {each} (95 % intervals). {than_ours}"
+        f"{table['patient'].nunique()} patients: {each} (95 % intervals). {_settled(ranks)}{than_ours}"
+    )
+
+
+def _settled(ranks: Mapping[str, tuple]) -> str:
+    (_, low, _), *others = ranks.values()
+    overlap = any(high >= low for _, _, high in others)
+    return "The intervals overlap, so which is best is not settled. " if overlap else ""
+
+
+def of_others(table: pd.DataFrame, records: Sequence[Mapping]) -> str:
+    """What came of masks of other programs, from `examples.masks_table` and their records; empty without any."""
+    if table.empty:
+        return ""
+    accepted = sum(record["verdict"] == "accept" for record in records)
+    said = f"The verdict is *review* for {len(records) - accepted} of the {len(records)} masks."
+    if not any(record["guarantee"]["possible"] for record in records):
+        said += " Nothing is guaranteed for any: the calibration cases are masks of our own networks."
+    worst = []
+    for name in ("predicted", "expected"):
+        row = table.loc[(table[name] - table["true Dice"]).abs().idxmax()]
+        worst.append(f"{name} {dice(row[name])}, true {dice(row['true Dice'])} ({row['mask']})")
+    return (
+        f"{said} The numbers put masks in an order; they are no Dice to rely on, at worst {' and '.join(worst)}. "
+        "A guarantee takes labelled masks of that program."
     )
 
 

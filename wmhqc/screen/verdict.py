@@ -72,8 +72,9 @@ def decide(
         verdict (accept or review); reasons (list of str, a short sentence each); findings (the same with their kind,
         scan, mask or doubt, and detail); predicted_dice (value, low, high,
         level, scores, cases, valid: does the interval hold for such a scan?); failure (words; chance, low, high of
-        it); guarantee (applies, possible, threshold, tau, failure, asked, risk, level, coverage, cases, kind,
-        message); ood (`wmhqc.screen.ood.ood_score`).
+        it; cases that the chance rests on, and how many of these are synthetic); guarantee
+        (applies, possible, threshold, tau, failure, asked, risk, level, coverage, cases, kind, message); ood
+        (`wmhqc.screen.ood.ood_score`).
     """
     same = same_origin(calibration, given, program)
     cases = same if len(same) else calibration
@@ -105,7 +106,11 @@ def decide(
             **{"value": value, "low": low, "high": high, "level": level, "valid": valid},
             **{"scores": list(rule.line.scores) if rule else [], "cases": len(rule.dice if rule else cases)},
         },
-        "failure": dict(zip(("chance", "low", "high"), chance, strict=True)) | {"words": criterion.words},
+        "failure": {
+            **dict(zip(("chance", "low", "high"), chance, strict=True)),
+            **{"words": criterion.words, "cases": rule.curve_cases if rule else 0},
+            "synthetic": rule.curve_synthetic if rule else 0,
+        },
         "guarantee": {"applies": possible and valid, "possible": possible, **_guarantee(rule, criterion, risk, level)},
         "ood": found,
     }
@@ -230,12 +235,14 @@ def evaluate_guarantee(
     ----------
     validation, test : DataFrame
         Rows of `wmhqc.reference.cases`, with features if the verdict is to look at them. The cases of each fold are
-        judged with the validation cases of all folds without its own.
+        judged with the validation cases of all folds without its own; where each is a fold of its own, with all others.
 
     Returns
     -------
     DataFrame, one row for each of `test`
-        case, fold, lesion_dice, predicted_dice, low, high, inside (the interval holds the true Dice), accepted, failed.
+        case, fold, lesion_dice, predicted_dice, low, high, inside (the interval holds the true Dice), chance,
+        chance_low, chance_high (of failure), risk (the share of failures that is guaranteed, NaN if none),
+        accepted, failed.
     """
     rows = []
     kinds = test.get("synthetic", pd.Series(True, test.index)).astype(bool)
@@ -245,6 +252,7 @@ def evaluate_guarantee(
         passed = passes(known, known) if seen else np.ones(len(known), bool)
         rule = calibrate(known, passed, criterion, risk, level, list(test), synthetic)
         found, dice = rule.predict(cases), cases["lesion_dice"]
+        chances = [rule.curve.chance(value, level) if rule.curve else (math.nan,) * 3 for value in found["predicted"]]
         stopped = [
             bool(_mask_unlike(row, known)) or (seen and not ood.ood_score(row, known)["in_distribution"])
             for row in cases.to_dict("records")
@@ -256,6 +264,8 @@ def evaluate_guarantee(
                 low=found["low"],
                 high=found["high"],
                 inside=(found["low"] <= dice) & (dice <= found["high"]),
+                **dict(zip(("chance", "chance_low", "chance_high"), np.transpose(chances), strict=True)),
+                risk=rule.choice.risk if rule.possible else math.nan,
                 accepted=accepted,
                 failed=criterion.quality(cases) < criterion.tau,
             )

@@ -44,6 +44,21 @@ def real_patients(ms17: bool = True, progress: bool = True, timeout: float = 5) 
     return table, " ".join(messages)
 
 
+#: Where known scans of another kind are from: start of the case -> what it is, licence, citation.
+ODD = {
+    "sub-glioma": (
+        "a tumour",
+        "Apache-2.0 (that of the images is not confirmed)",
+        "Low-grade glioma of TCGA-LGG, through github.com/BrainLesion/tutorials",
+    ),
+    "sub-long": (
+        "a whole head",
+        "CC BY",
+        "Longitudinal MS, whole head: Lesjak et al., Neuroinformatics (2016)",
+    ),
+}
+
+
 def odd_scans() -> pd.DataFrame:
     """Real scans of another kind, where the folder of `real_patients` has them beside its own.
 
@@ -52,12 +67,17 @@ def odd_scans() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Cohort table; perhaps empty.
+        Cohort table, with licence, citation and the name by which it is `called`; perhaps empty.
     """
     folder = _shared()
     beside = [folder.parent / kind for kind in ("ood", "wholehead")] if folder else []
     tables = [layouts.from_folder(path) for path in beside if path.is_dir()]
-    return pd.concat(tables, ignore_index=True) if tables else _none()
+    rows = pd.concat(tables).to_dict("records") if tables else []
+    for row in rows:
+        kinds = [found for start, found in ODD.items() if row["case"].startswith(start)]
+        what, row["licence"], row["citation"] = kinds[0] if kinds else ("", "", "")
+        row["called"] = f"{what}, {row['case']}" if what else row["case"]
+    return pd.DataFrame(rows) if rows else _none()
 
 
 def _shared() -> Path | None:
