@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from wmhqc import catalogue, failure, reference, thresholds
+from wmhqc.screen.calibration import with_features
+from wmhqc.screen.verdict import evaluate_guarantee
 from wmhqc.view import looks
 
-TAU, DRAWS = 0.5, 1000
+TAU, DRAWS = 0.5, 2000
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def gain(table, score):
     dice, volume = table["lesion_dice"], failure.confidence(table, "volume_ml")
     return failure.bootstrap(
         lambda d, q, v: failure.aurc(d, v) - failure.aurc(d, q),
-        dice, failure.confidence(table, score), volume, strata=table["fold"], draws=DRAWS,
+        dice, failure.confidence(table, score), volume, draws=DRAWS,
     )  # fmt: skip
 
 
@@ -98,6 +100,25 @@ def test_one_in_ten_can_be_guaranteed_and_one_in_twenty_not(test, validation):
 
     assert accepted("pairwise_dice", 0.1) > 0 and accepted("vs_uncertainty", 0.1) == 0
     assert accepted("pairwise_dice", 0.05) == 0 and accepted("ensemble_pairwise_dice", 0.05) == 0
+
+
+def test_the_chance_of_one_accepted_patient_is_far_below_the_share_that_is_guaranteed():
+    known, asked = (with_features(reference.cases(part)) for part in ("validation", "test"))
+    patients = asked[~asked["synthetic"].astype(bool)]
+    found = evaluate_guarantee(known, patients.assign(fold=patients["case"]))
+    accepted = found[found["accepted"]]
+    assert len(accepted) > 5 and not accepted["failed"].any()
+    assert (accepted["chance_high"] < accepted["risk"] / 2).all() and accepted["risk"].between(0.25, 0.35).all()
+
+
+def test_the_same_masks_fail_mostly_in_whatever_fold_they_are_judged(test, validation):
+    bad = [thresholds.one_row_a_case(part).set_index("case")["lesion_dice"] < TAU for part in (validation, test)]
+    assert 0 < (bad[0] != bad[1].reindex(bad[0].index)).sum() < 6
+
+
+def test_the_dice_between_changed_inputs_is_best(test):
+    board = failure.scoreboard(test, tau=TAU).drop(index=["oracle", "random"])
+    assert board["auroc"].idxmax() == board["aurc"].idxmin() == "tta_pairwise_dice"
 
 
 def test_of_spoilt_scans_the_volume_lets_more_failures_through(stress, validation):

@@ -325,7 +325,7 @@ def scoreboard(
     tau: float = 0.5,
     dice: str = "lesion_dice",
     strata: str | None = None,
-    draws: int = 1000,
+    draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """All scores side by side, between chance and the oracle.

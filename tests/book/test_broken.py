@@ -19,19 +19,23 @@ def test_the_dice_stays_covered_until_the_reader_commits(watched, file):
     page, problems = watched
     page.goto(file)
     root, truth = page.locator(".wmhqc"), SCANS[2]["row"]["lesion_dice"]
-    assert root.get_attribute("data-covered") == "false"  # the clean scan is there to begin with
-    root.get_by_role("slider", name="Severity").press("End")
+    assert root.get_attribute("data-covered") == "true" and root.get_attribute("data-open") == "1"  # the clean scan
+    severity, guess = (root.get_by_role("slider", name=name) for name in ("Severity", "Your guess"))
+    severity.press("Home")
+    assert root.get_attribute("data-covered") == "false" and not guess.is_visible()
+    severity.press("End")
+    assert guess.input_value() == "0.5"
     assert (
         root.get_attribute("data-covered") == "true"
         and f"{truth:.2f}" not in root.locator(".summary, .cover").all_inner_texts()[0]
     )
     assert root.locator(".trail").count() == 0 and not root.get_by_text("manual").is_visible()
-    guess = root.get_by_role("slider", name="Your guess")
     guess.press("Home")
     root.get_by_role("button", name="Lift the cover").click()
     assert root.locator(".cover").inner_text() == f"{truth:.2f}"
     assert "your guess 0.00" in root.locator(".summary").inner_text()
     assert root.locator(".trail").count() == 1 and root.get_by_text("manual").is_visible()
+    assert "Mo: motion, Sp: spike" in root.locator(".remark").inner_text()
     assert f"off by {truth:.2f}" in root.locator(".remark").inner_text()
     root.get_by_role("button", name="Lift all covers").click()
     assert root.locator(".trail").count() == 4 and root.get_attribute("data-open") == "5"

@@ -84,6 +84,15 @@ def compare(root):
     return {**expected, "value": value, "tau": tau, "score": score}
 
 
+def test_a_score_without_the_mark_says_so(page, tmp_path):
+    asked = view.threshold(TEST, ["q", "vs"], confidence=SIGNS, threshold={"q": 0.4}, mark="the rule")
+    page.goto(write(tmp_path / "page.html", asked))
+    root, said = page.locator(".wmhqc"), "The rule: none for this score; the threshold starts at the median."
+    assert said not in root.locator(".remark").inner_text()
+    root.get_by_role("combobox", name="Score").select_option("vs")
+    assert said in root.locator(".remark").inner_text() and root.get_by_role("button", name="The rule").is_disabled()
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_slider_by_keyboard_gives_pythons_numbers(watched, file, place):
     page, problems = watched

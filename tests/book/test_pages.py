@@ -154,3 +154,15 @@ def test_without_a_browser_the_tests_say_how_to_get_one(monkeypatch):
     monkeypatch.setattr(browser, "_present", lambda: None)
     with pytest.raises(RuntimeError, match="no Chromium or Chrome was found.*Install one"):
         browser.find_browser()
+
+
+def test_names_of_rows_leave_a_plot_its_width_on_a_phone(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(need(HTML / "book/which_score.html").as_uri())
+    figure = page.locator(".wmhqc-plotly").first
+    figure.scroll_into_view_if_needed()
+    figure.locator(".ytick text").first.wait_for()
+    widths = figure.locator(".ytick text").evaluate_all(
+        "(names) => names.map((name) => name.getBoundingClientRect().width)"
+    )
+    assert max(widths) < 0.4 * figure.bounding_box()["width"]

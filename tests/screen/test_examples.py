@@ -142,6 +142,21 @@ def test_a_chance_is_told_from_the_guarantee(records):
     assert sentences.chance_of(found).startswith("not known")
 
 
+def test_four_kinds_of_sure_are_told_of_the_middle_one_that_is_accepted():
+    numbers = {"predicted_dice": 0.64, "low": 0.55, "high": 0.73, "chance": 0.007, "chance_low": 0.001}
+    numbers |= {"chance_high": 0.04, "risk": 0.3187, "failed": False}
+    tested = pd.DataFrame([{"case": f"sub-{k}", "lesion_dice": k / 10, "accepted": k > 4, **numbers} for k in range(8)])
+    case, table = examples.sure(tested)
+    assert case == "sub-6" and table["here"].str.replace("\u00a0", " ").tolist() == [
+        "0.64 (0.55 to 0.73)",
+        "< 1 % (< 1 % to 4 %)",
+        "at most 32 % fail, with 90 % certainty",
+        "0 of 3 failed (0 to 71 %)",
+    ]
+    case, table = examples.sure(tested.assign(accepted=False, risk=np.nan))
+    assert case == "sub-3" and table["here"].tolist()[2:] == ["nothing", "none was accepted"]
+
+
 def test_how_near_a_mask_was(records):
     errors = pd.Series([0.03, 0.05])
     assert "off by 0.04 on average: so near" in sentences.missed(records[5], errors)

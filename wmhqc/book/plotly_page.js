@@ -13,6 +13,13 @@
     document.head.append(script);
   }));
 
+  // A long name broken at the space nearest its middle.
+  function halved(name) {
+    const far = (space) => Math.abs(space.index - name.length / 2);
+    const [space] = [...name.matchAll(/ /g)].sort((a, b) => far(a) - far(b));
+    return space && name.length > 16 ? `${name.slice(0, space.index)}<br>${name.slice(space.index + 1)}` : name;
+  }
+
   // Ground, ink, margins and width are the page's; the rest is as the figure sets it.
   function themed() {
     const dark = page.dataset.theme === "dark";
@@ -30,6 +37,11 @@
       base[axis] = { ...base[axis], gridcolor: line, zerolinecolor: line, zerolinewidth: 1, linecolor: line, automargin: true };
     }
     const narrow = place.clientWidth < 520;
+    const names = figure.data[0]?.y;
+    if (narrow && typeof names?.[0] === "string") { // names of rows: in two lines, so that the plot keeps its width
+      layout.yaxis = { ...layout.yaxis, tickmode: "array", tickvals: names, ticktext: names.map(halved) };
+      if (layout.height) layout.height = Math.round(1.45 * layout.height);
+    }
     if (narrow) base.legend = { orientation: "h", y: -0.25 };
     if (typeof layout.title === "string") layout.title = { text: layout.title };
     if (layout.title) Object.assign(layout.title, { x: 0, xref: "container", pad: { l: 8 }, font: { size: narrow ? 14 : 17 } });

@@ -7,6 +7,7 @@ print(told(shown["accepted"]))
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from wmhqc.checks import MIN_CONTRAST
 from wmhqc.screen.calibration import exclude_patient, reference_cases, with_features
 from wmhqc.screen.judge import Judgement, judge
 from wmhqc.screen.labels import LABELS, SCORE
-from wmhqc.screen.render import at_most, dice, percent
+from wmhqc.screen.render import at_most, chance, dice, percent
 from wmhqc.screen.verdict import decide
 
 #: What is to be shown -> how it is called where there is none.
@@ -242,6 +243,46 @@ def kept(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             for name, rows in groups.items()
         }
     )
+
+
+def sure(tested: pd.DataFrame, level: float = 0.9) -> tuple[str, pd.DataFrame]:
+    """Four kinds of "sure", of one mask and of many: whose mask it is, and a row for each.
+
+    `tested` is from `verdict.evaluate_guarantee`, each case a fold of its own. The mask is that of the accepted with
+    the middle true Dice; of all where none is accepted.
+    """
+    chosen = tested[tested["accepted"]]
+    ranked = (chosen if len(chosen) else tested).sort_values("lesion_dice", kind="stable")
+    one = ranked.iloc[(len(ranked) - 1) // 2]
+    failed, held = int(chosen["failed"].sum()), percent(level)
+    seen = "none was accepted"
+    if len(chosen):
+        low, high = failure.proportion_interval(failed, len(chosen))
+        seen = f"{failed} of {len(chosen)} failed ({100 * low:.0f} to {100 * high:.0f} %)"
+    share = "nothing" if math.isnan(one["risk"]) else f"at most {at_most(one['risk'])} fail, with {held} certainty"
+    rows = {
+        "interval of the predicted Dice": (
+            f"{dice(one['predicted_dice'])} ({dice(one['low'])}\u00a0to\u00a0{dice(one['high'])})",
+            f"the Dice of this mask; {held} of such intervals hold the true one",
+            "whether it failed; a promise for a mask that was picked by its prediction",
+        ),
+        "chance of failure": (
+            f"{chance(one['chance'])} ({chance(one['chance_low'])}\u00a0to\u00a0{chance(one['chance_high'])})",
+            "this mask: masks of about this predicted Dice",
+            "a guarantee: it believes a curve through all calibration cases, synthetic ones too",
+        ),
+        "share guaranteed": (
+            share,
+            "all masks of this kind that the threshold accepts",
+            "this mask; an estimate: it is the most that so few labelled cases cannot rule out",
+        ),
+        "share observed": (
+            seen,
+            "the accepted of this table",
+            "a promise; the 95 % interval shows how little so few tell",
+        ),
+    }
+    return one["case"], pd.DataFrame.from_dict(rows, orient="index", columns=["here", "it is about", "it is not"])
 
 
 def strangers_table(seen: Sequence[Seen]) -> pd.DataFrame:

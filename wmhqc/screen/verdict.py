@@ -235,12 +235,14 @@ def evaluate_guarantee(
     ----------
     validation, test : DataFrame
         Rows of `wmhqc.reference.cases`, with features if the verdict is to look at them. The cases of each fold are
-        judged with the validation cases of all folds without its own.
+        judged with the validation cases of all folds without its own; where each is a fold of its own, with all others.
 
     Returns
     -------
     DataFrame, one row for each of `test`
-        case, fold, lesion_dice, predicted_dice, low, high, inside (the interval holds the true Dice), accepted, failed.
+        case, fold, lesion_dice, predicted_dice, low, high, inside (the interval holds the true Dice), chance,
+        chance_low, chance_high (of failure), risk (the share of failures that is guaranteed, NaN if none),
+        accepted, failed.
     """
     rows = []
     kinds = test.get("synthetic", pd.Series(True, test.index)).astype(bool)
@@ -250,6 +252,7 @@ def evaluate_guarantee(
         passed = passes(known, known) if seen else np.ones(len(known), bool)
         rule = calibrate(known, passed, criterion, risk, level, list(test), synthetic)
         found, dice = rule.predict(cases), cases["lesion_dice"]
+        chances = [rule.curve.chance(value, level) if rule.curve else (math.nan,) * 3 for value in found["predicted"]]
         stopped = [
             bool(_mask_unlike(row, known)) or (seen and not ood.ood_score(row, known)["in_distribution"])
             for row in cases.to_dict("records")
@@ -261,6 +264,8 @@ def evaluate_guarantee(
                 low=found["low"],
                 high=found["high"],
                 inside=(found["low"] <= dice) & (dice <= found["high"]),
+                **dict(zip(("chance", "chance_low", "chance_high"), np.transpose(chances), strict=True)),
+                risk=rule.choice.risk if rule.possible else math.nan,
                 accepted=accepted,
                 failed=criterion.quality(cases) < criterion.tau,
             )

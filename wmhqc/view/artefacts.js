@@ -7,7 +7,7 @@ function render({ model, el }) {
   const title = Object.fromEntries(artefacts), which = () => artefacts.findIndex(([name]) => name === model.get("artefact"));
   const now = () => places[which()][model.get("severity")];
   const open = new Set([clean]), guesses = new Map(); // scans whose Dice is uncovered, and what was guessed
-  let data = null;
+  let data = null, asked = null;
 
   const set = (changes) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
@@ -56,7 +56,7 @@ function render({ model, el }) {
       html("div", { class: "buttons" }, lift, all)),
     words, score.row, html("div", { class: "plot" }, picture), note);
   el.replaceChildren(root);
-  guess.show(dice[clean], fixed(dice[clean], 2));
+  const letters = (a) => artefacts[a][1][0].toUpperCase() + artefacts[a][1][1];
 
   const said = (value, { values }) => (value === null ? "undefined" : fixed(value, Math.max(...values.map(Math.abs)) >= 100 ? 0 : 2));
   const trusted = (value, { sign, threshold }) => value !== null && sign * value >= sign * threshold;
@@ -92,7 +92,7 @@ function render({ model, el }) {
       shown.filter((k) => k !== clean).forEach((k) => {
         const mark = add("g", { class: `trail${a === which() ? " mine" : ""}` });
         mark.append(svg("circle", { cx: X(values[k]), cy: Y(dice[k]), r: 10 }),
-          svg("text", { x: X(values[k]), y: Y(dice[k]) + 4, "text-anchor": "middle" }, artefacts[a][1][0].toUpperCase() + artefacts[a][1][1]));
+          svg("text", { x: X(values[k]), y: Y(dice[k]) + 4, "text-anchor": "middle" }, letters(a)));
       });
     });
     if (values[clean] !== null) add("circle", { class: "here", cx: X(values[clean]), cy: Y(dice[clean]), r: 6 });
@@ -117,7 +117,9 @@ function render({ model, el }) {
     });
     cover.textContent = covered ? "covered" : fixed(dice[k], 2);
     cover.classList.toggle("covered", covered);
-    lift.disabled = !covered;
+    if (covered && asked !== k) guess.show(0.5, fixed(0.5, 2)); // a new scan, a new guess
+    asked = k;
+    guess.row.hidden = lift.hidden = !covered;
     all.disabled = open.size === dice.length;
     legend.querySelector(".truth").hidden = covered;
     const named = title[model.get("artefact")];
@@ -128,7 +130,7 @@ function render({ model, el }) {
       : `${what}: true Dice ${fixed(dice[k], 2)}${guesses.has(k) ? `, your guess ${fixed(guesses.get(k), 2)}` : ""}. `
         + (dice[k] >= tau ? "Not failed." : fooled ? `Failed, and ${fooled} of ${scores.length} scores would use it.` : "Failed, and every score says so.");
     const off = [...guesses].map(([i, value]) => Math.abs(value - dice[i]));
-    note.textContent = "Ring: the clean scan; letters: the artefacts. Dashed: below it a segmentation has failed. "
+    note.textContent = `Blue ring: the clean scan; ${artefacts.map(([, name], a) => `${letters(a)}: ${name}`).join(", ")}. Dashed: below it a segmentation has failed. `
       + (off.length ? `Your ${off.length} ${plural(off.length, "guess is", "guesses are")} off by ${fixed(off.reduce((a, b) => a + b, 0) / off.length, 2)} on average.` : "");
     for (const [{ canvas }, name] of [[scan, "FLAIR with the network's outline"], [entropy, "Entropy"]])
       canvas.setAttribute("aria-label", `${name}, ${what}, slice ${model.get("slice") + 1} of ${nz}`);

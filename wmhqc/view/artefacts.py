@@ -33,6 +33,8 @@ def artefacts(
 ) -> ArtefactExplorer:
     """Break a scan: what the outline, the entropy and the scores do, and, once the reader has guessed, the Dice.
 
+    It starts with the first artefact at its worst, the Dice covered.
+
     Parameters
     ----------
     scans : list of dict
@@ -88,7 +90,7 @@ def artefacts(
     lesion = small(clean["case"].lesion) >= 0.5
     return ArtefactExplorer(
         artefact=names[0],
-        severity=0,
+        severity=len(severities) - 1,
         slice=int(lesion.sum((0, 1)).argmax()),
         score=next(iter(thresholds)),
         data={

@@ -106,7 +106,8 @@ function render({ model, el }) {
     return { node: button(text, find), short, find };
   });
   if (cases.scores.some(({ fixed }) => fixed !== null)) {
-    const find = (score) => ({ value: score.fixed, message: "" });
+    const none = cases.presets.length ? "" : "; the threshold starts at the median";
+    const find = (score) => ({ value: score.fixed, message: score.fixed === null ? `none for this score${none}` : "" });
     const text = cases.mark[0].toUpperCase() + cases.mark.slice(1);
     chosen.unshift({ node: button(text, find), short: cases.mark, find });
   }
