@@ -117,7 +117,7 @@ function render({ model, el }) {
     const contour = (value, style) => contourSlice(context, grid(), (x, y) => value(index(x, y)), style);
     for (let pass = 0; pass < n; pass++) contour((k) => answer(pass, k), { color: PASS, width: 1, alpha: n === 1 ? 1 : 0.45 });
     contour(average, { color: "#ffffff", casing: true });
-    if (manual) contour(lesion, { color: MANUAL, casing: true });
+    if (manual) contour(lesion, { color: MANUAL });
     cross(context);
     cross(paintSlice(entropy.canvas, grid(), (x, y) => table[Math.round(63 * bits(average(index(x, y))))]));
     const answers = Array.from({ length: n }, (_, pass) => answer(pass, i));
