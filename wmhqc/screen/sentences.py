@@ -201,7 +201,7 @@ def ranking(records: Sequence[Mapping], tau: float = 0.5) -> tuple[pd.DataFrame,
     better = int((board["aurc"] < board.loc["volume_ml", "aurc"]).sum())
     sure = int((board["auroc_gain_low"] > 0).sum())
     return board, (
-        f"{better} of the {len(board) - 1} scores that one scan and its passes allow have a lower AURC than the predicted "
-        f"volume; for {sure or 'none'} the gain in AUROC over it has an interval above zero. {len(rows)} patients are too "
-        "few to settle an order."
+        f"{better} of the {len(board) - 1} scores measured on one scan have a lower AURC than the predicted "
+        f"volume; for {sure or 'none'} the gain in AUROC over it has an interval above zero. {len(rows)} patients are "
+        "too few to settle an order."
     )
