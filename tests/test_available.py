@@ -51,5 +51,5 @@ def test_odd_scans_are_found_beside_the_patients(tmp_path, monkeypatch):
     table = available.odd_scans().set_index("case")
     assert list(table.index) == ["sub-glioma01", "sub-head_ses-1"]
     assert table["brainmask"].map(bool).tolist() == [False, True]
-    assert table["called"].tolist() == ["a tumour, sub-glioma01", "sub-head_ses-1"]
+    assert table["called"].tolist() == ["sub-glioma01 (a tumour)", "sub-head_ses-1"]
     assert "TCGA" in table.loc["sub-glioma01", "citation"] and table.loc["sub-head_ses-1", "licence"] == ""

@@ -185,9 +185,12 @@ def test_scans_of_another_kind(records):
     assert said.startswith("None of the 2 that are judged is accepted. The predicted Dice alone would let pass: sub-g.")
     assert "does so for 1, and not for: sub-d." in said and said.endswith("than the header says: sub-g.")
     assert "wrongly: sub-a" in sentences.strangers(seen(records[:1]))
-    assert "sub-d (0.80; what keeps it for review: The predicted Dice is too low)" in sentences.alike(odd)
+    assert (
+        "takes 1 of these scans for ones of that kind: sub-d, for review as “The predicted Dice is too low”."
+        in sentences.alike(odd)
+    )
     assert sentences.alike(odd[1:]) == "The distance tells each of these scans from the calibration cases."
-    assert "nothing, it is accepted" in sentences.alike(seen(records[:1]))
+    assert "sub-a, which is accepted" in sentences.alike(seen(records[:1]))
     assert sentences.given_away(odd) == 1
     assert "gives all of them away" in sentences.strangers(seen(records[3:4]))
     assert sentences.told(odd[2]) == "It is refused: the skull is there"

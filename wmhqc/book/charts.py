@@ -12,6 +12,9 @@ import pandas as pd
 
 from wmhqc.book.figures import BLUE, COLOURS, DASHES, GREY, ORANGE, SYMBOLS
 
+#: To be seen on a light ground and on a dark one.
+MIDDLE = "#808080"
+
 
 def cumulative(groups: Mapping[str, np.ndarray], title: str, label: str):
     """Cumulative distributions on a logarithmic axis.
@@ -103,7 +106,7 @@ def scatter_dice(
             x=x, y=y, fill="toself", fillcolor="rgba(128,128,128,0.35)", mode="none", name="95 % band", hoverinfo="skip"
         )
         figure.add_scatter(
-            x=line["x"], y=line["y"], mode="lines", line={"color": GREY}, name="regression line", hoverinfo="skip"
+            x=line["x"], y=line["y"], mode="lines", line={"color": MIDDLE}, name="regression line", hoverinfo="skip"
         )
         said.append(f"Pearson r = {line['r']:.2f}.")
     for i, (group, rows) in enumerate(cases.groupby(groups, sort=False)):
@@ -123,7 +126,7 @@ def scatter_dice(
             x=ends,
             y=ends,
             mode="lines",
-            line={"color": GREY, "dash": "dot"},
+            line={"color": MIDDLE, "dash": "dot"},
             name="perfect prediction",
             hoverinfo="skip",
         )

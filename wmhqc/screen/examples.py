@@ -31,7 +31,7 @@ WANTED = {
     "wrongly": "wrongly kept for review",
 }
 #: The column of the true Dice on the networks' grid and, in brackets, on the scan's own.
-TRUE = "true Dice (on the scan's grid)"
+TRUE = "true Dice (on the scan)"
 #: Scores that say of any mask how good it is, in words.
 OF_MASKS = {SCORE: "predicted", "expected_dice": "expected", "agreement_dice": "agreement"}
 

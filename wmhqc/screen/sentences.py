@@ -126,13 +126,13 @@ def alike(seen: Sequence[Seen]) -> str:
     for each in seen:
         record = each.record
         if not each.problem and record["ood"]["in_distribution"]:
-            kept = " ".join(record["reasons"]) or "nothing, it is accepted"
-            said.append(f"{each.name} ({record['ood']['score']:.2f}; what keeps it for review: {kept.rstrip('.')})")
+            kept = " ".join(record["reasons"]).rstrip(".")
+            said.append(f"{each.name}, {f'for review as “{kept}”' if kept else 'which is accepted'}")
     if not said:
         return "The distance tells each of these scans from the calibration cases."
     return (
-        f"By its distance passes as of that kind: {'; '.join(said)}. So “of that kind” says nothing about the disease, "
-        "as no feature looks at lesions."
+        f"The distance takes {len(said)} of these scans for ones of that kind: {'; '.join(said)}. So “of that kind” "
+        "says nothing about the disease: no feature looks at lesions."
     )
 
 

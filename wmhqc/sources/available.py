@@ -76,7 +76,7 @@ def odd_scans() -> pd.DataFrame:
     for row in rows:
         kinds = [found for start, found in ODD.items() if row["case"].startswith(start)]
         what, row["licence"], row["citation"] = kinds[0] if kinds else ("", "", "")
-        row["called"] = f"{what}, {row['case']}" if what else row["case"]
+        row["called"] = f"{row['case']} ({what})" if what else row["case"]
     return pd.DataFrame(rows) if rows else _none()
 
 
