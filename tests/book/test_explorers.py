@@ -200,6 +200,7 @@ def test_risk_coverage_is_drawn_from_pythons_curves(page, file):
 
 def test_explorers_on_a_page_do_not_touch_each_other(page, file):
     page.goto(file)
+    page.wait_for_function("document.querySelectorAll('.wmhqc')[1]?.innerText.includes('Their mean Dice')")
     before = page.locator(".wmhqc").nth(1).inner_text()
     page.locator(".wmhqc").first.locator("input").first.press("PageUp")
     assert page.locator(".wmhqc").nth(1).inner_text() == before
