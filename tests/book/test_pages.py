@@ -145,7 +145,7 @@ def test_landing_page_begins_with_six_scans_and_says_what_they_are(page):
         table["predicted_dice_uncertainty"], table["paper_dice"], published.TAU, published.TAU
     )
     failed = numbers["tp"] + numbers["fn"]
-    said = f"sends {numbers['flagged']} outlines to a person, catches {numbers['tp']} of the {failed} that failed"
+    said = f"predicted from the uncertainty sends {numbers['flagged']} and catches {numbers['tp']} of {failed}"
     assert said in text
     assert page.get_by_role("img", name="From a scan to a decision").count() == 1
 
