@@ -11,7 +11,13 @@ import wmhqc
 from depends import MODULES, PACKAGE, imports
 
 #: Folder -> the folders that it may import; every folder may import the core and itself.
-BELOW = {"core": set(), "sources": set(), "view": set(), "screen": {"view", "sources"}, "book": {"view", "sources"}}
+BELOW = {
+    "core": set(),
+    "sources": set(),
+    "view": set(),
+    "screen": {"view", "sources"},
+    "book": {"screen", "view", "sources"},
+}
 LONGEST = 250
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from wmhqc import cohort, thresholds
+from wmhqc.book import examples, sentences
 from wmhqc.features import FEATURES
-from wmhqc.screen import calibration, examples, sentences
+from wmhqc.screen import calibration, report
 
 FEATURE = next(iter(FEATURES))
 
@@ -135,9 +136,9 @@ def test_a_chance_is_told_from_the_guarantee(records):
     assert said.startswith("< 1 % for sub-a (90 % interval < 1 % to 4 %). That is not the guarantee: “at most 28 %”")
     assert "10 cases stand behind it" in said and said.endswith("all 115 labelled cases, 105 of them synthetic.")
     found["failure"]["synthetic"] = 0
-    assert sentences.share_or_chance(found).endswith("all 115 labelled cases.")
+    assert report.share_or_chance(found).endswith("all 115 labelled cases.")
     found["guarantee"]["possible"] = False
-    assert sentences.share_or_chance(found) == ""
+    assert report.share_or_chance(found) == ""
     found["failure"]["chance"] = None
     assert sentences.chance_of(found).startswith("not known")
 

@@ -10,8 +10,7 @@ import numpy as np
 from wmhqc import preprocess
 from wmhqc.screen.inputs import INPUTS
 from wmhqc.screen.labels import KINDS, LABELS
-from wmhqc.screen.render import number, percent, render
-from wmhqc.screen.sentences import share_or_chance
+from wmhqc.screen.render import at_most, number, percent, render
 
 #: Longest edge of the pictures in a report, in voxels.
 EDGE = 112
@@ -37,6 +36,19 @@ def case(judgement) -> str:
         outside=outside,
         bar=bar,
         share_or_chance=share_or_chance,
+    )
+
+
+def share_or_chance(record: Mapping) -> str:
+    """What tells the guarantee of a record from its chance of failure; empty where there are not both."""
+    promised, failed = record["guarantee"], record["failure"]
+    if not promised["possible"] or failed["chance"] is None:
+        return ""
+    made = f", {failed['synthetic']} of them synthetic" if failed["synthetic"] else ""
+    return (
+        f"That is not the guarantee: “at most {at_most(promised['risk'])}” is the share of failures among accepted "
+        f"scans like the calibration cases, and {promised['cases']} cases stand behind it; the chance is that of this "
+        f"one mask, read off a curve over all {failed['cases']} labelled cases{made}."
     )
 
 

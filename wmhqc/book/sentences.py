@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from wmhqc import failure
-from wmhqc.screen.examples import OF_MASKS, Seen, predicted
+from wmhqc.book.examples import OF_MASKS, Seen, predicted
 from wmhqc.screen.render import at_most, chance, dice, percent
+from wmhqc.screen.report import share_or_chance
 from wmhqc.screen.rule import Rule
 
 #: Fewer patients than this are not ranked.
@@ -58,19 +59,6 @@ def chance_of(record: Mapping) -> str:
         return "not known, as too few labelled cases are there."
     ends = f"{percent(record['predicted_dice']['level'])} interval {chance(failed['low'])} to {chance(failed['high'])}"
     return f"{chance(failed['chance'])} for {record['case']} ({ends}). {share_or_chance(record)}".strip()
-
-
-def share_or_chance(record: Mapping) -> str:
-    """What tells the guarantee of a record from its chance of failure; empty where there are not both."""
-    promised, failed = record["guarantee"], record["failure"]
-    if not promised["possible"] or failed["chance"] is None:
-        return ""
-    made = f", {failed['synthetic']} of them synthetic" if failed["synthetic"] else ""
-    return (
-        f"That is not the guarantee: “at most {at_most(promised['risk'])}” is the share of failures among accepted "
-        f"scans like the calibration cases, and {promised['cases']} cases stand behind it; the chance is that of this "
-        f"one mask, read off a curve over all {failed['cases']} labelled cases{made}."
-    )
 
 
 def missed(record: Mapping | None, errors) -> str:

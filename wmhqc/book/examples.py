@@ -1,6 +1,6 @@
 """Judged scans told to a reader: which of them to show, a sentence about each, and tables in words.
 
-seen = [judge_and_show(row) for row in rows]
+seen = [look(row) for row in rows]
 shown = choose([each.record for each in seen])
 print(told(shown["accepted"]))
 """
