@@ -262,14 +262,16 @@ def test_the_direction_of_a_known_score_is_looked_up():
         view.threshold(table(), "q")
 
 
-def test_steps_instead_of_slices_are_named_and_not_resampled():
-    volume = np.random.default_rng(0).random((20, 20, 3))
-    explorer = view.slices({"noise": volume}, size=10, step="Severity", steps=("none", "some", "much"))
-    maps = explorer.maps
-    assert maps["shape"] == [10, 10, 3] and explorer.slice == 0
-    assert maps["steps"] == ["none", "some", "much"] and maps["step"] == "Severity"
-    with pytest.raises(ValueError, match="one step for each of 3"):
-        view.slices({"noise": volume}, steps=("none", "much"))
+def test_undefined_numbers_are_none_on_a_page():
+    from wmhqc.view.widget import numbers
+
+    assert numbers(np.array([1, np.nan, -2.5])) == [1.0, None, -2.5]
+
+
+@pytest.mark.parametrize("name", ["table", "table of validation cases"])
+def test_a_missing_column_is_named_with_those_that_are_there(name):
+    with pytest.raises(ValueError, match=f"the {name} has no column 'q'; it has case, dice"):
+        failure.check_columns(pd.DataFrame(columns=["case", "dice"]), ["case", "q"], name)
 
 
 # ---------------------------------------------------------------- cases

@@ -39,6 +39,11 @@ class Score:
     needs: str
     meaning: str
 
+    @property
+    def axis(self) -> str:
+        """The label with the unit, if it has one."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
 
 @cache
 def scores() -> dict[str, Score]:

@@ -419,10 +419,16 @@ def volume_tertile(volume_ml) -> np.ndarray:
     return np.array(["small", "medium", "large"])[((order - 1) * 3 // len(order)).astype(int)]
 
 
+def check_columns(table: pd.DataFrame, columns, name: str = "table") -> None:
+    """Refuse a table that lacks one of the columns (ValueError)."""
+    for column in columns:
+        if column not in table:
+            raise ValueError(f"the {name} has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+
+
 def confidence(table: pd.DataFrame, score: str) -> np.ndarray:
     """A score as a confidence, turned by its sign in the catalogue (unknown names count as +1)."""
-    if score not in table:
-        raise ValueError(f"the table has no column {score!r}; it has {', '.join(map(str, table.columns))}")
+    check_columns(table, [score])
     return catalogue.sign(score) * table[score].to_numpy(float)
 
 

@@ -18,38 +18,3 @@ from wmhqc.view.tertiles import BurdenExplorer, burden
 from wmhqc.view.thresholds import ThresholdExplorer, threshold, threshold_numbers
 from wmhqc.view.volume import HoldExplorer, hold, hold_numbers
 from wmhqc.view.widget import Explorer
-
-__all__ = [
-    "ArtefactExplorer",
-    "BurdenExplorer",
-    "CalibrationExplorer",
-    "CaseExplorer",
-    "CommitExplorer",
-    "Explorer",
-    "GuaranteeExplorer",
-    "HoldExplorer",
-    "PassesExplorer",
-    "QuizExplorer",
-    "SliceExplorer",
-    "TableExplorer",
-    "ThresholdExplorer",
-    "TraysExplorer",
-    "artefacts",
-    "burden",
-    "calibration",
-    "calibration_numbers",
-    "cases",
-    "commit",
-    "guarantee",
-    "hold",
-    "hold_numbers",
-    "passes",
-    "quiz",
-    "running",
-    "slices",
-    "table",
-    "threshold",
-    "threshold_numbers",
-    "trays",
-    "trays_numbers",
-]

@@ -7,9 +7,9 @@ import traitlets
 
 from wmhqc import catalogue
 from wmhqc.scores import grid_spacing
-from wmhqc.view.dropout import _chosen_slices
-from wmhqc.view.pictures import _levels, _limits, _packed, _resample
-from wmhqc.view.widget import Explorer, module
+from wmhqc.view.dropout import thinned
+from wmhqc.view.pictures import _levels, _limits, _packed
+from wmhqc.view.widget import Explorer, module, numbers
 
 
 class ArtefactExplorer(Explorer):
@@ -29,7 +29,6 @@ def artefacts(
     tau: float = 0.5,
     labels: dict[str, str] | None = None,
     slices: int = 4,
-    size: int = 64,
 ) -> ArtefactExplorer:
     """Break a scan: what the outline, the entropy and the scores do, and, once the reader has guessed, the Dice.
 
@@ -49,8 +48,8 @@ def artefacts(
         A segmentation with a lower Dice has failed.
     labels : dict of str to str, optional
         What scores are called, with their unit.
-    slices, size : int
-        What the page shows: so many slices, at most so many voxels an edge.
+    slices : int
+        How many the page shows, with at most 64 voxels an edge.
 
     Returns
     -------
@@ -72,14 +71,11 @@ def artefacts(
             "expected one scan of severity 0, and of each artefact all severities; missing: "
             f"{missing or ('severity 0' if clean is None else 'an artefact')}"
         )
-    z = _chosen_slices((clean["case"].lesion > 0) | clean["maps"].mask, slices)
-    shape = (*(min(size, n) for n in clean["maps"].mean.shape[:2]), len(z))
+    small, shape = thinned((clean["case"].lesion > 0) | clean["maps"].mask, slices, size=64)
     limits = _limits(np.asarray(clean["case"].volume[..., 1], np.float32), "grey")
 
-    def small(array):
-        return _resample(np.asarray(array[:, :, z], np.float32), shape)
-
-    payload = [(small(clean["case"].lesion) >= 0.5).astype(np.uint8).tobytes("F")]
+    lesion = small(clean["case"].lesion) >= 0.5
+    payload = [lesion.astype(np.uint8).tobytes("F")]
     for scan in scans:
         payload += [
             _levels(small(scan["case"].volume[..., 1]), *limits),
@@ -87,7 +83,6 @@ def artefacts(
             _levels(small(scan["maps"].entropy), 0, 1),
         ]
     edges = grid_spacing(clean["case"])
-    lesion = small(clean["case"].lesion) >= 0.5
     return ArtefactExplorer(
         artefact=names[0],
         severity=len(severities) - 1,
@@ -104,7 +99,7 @@ def artefacts(
                     "label": (labels or {}).get(name, name),
                     "sign": catalogue.sign(name),
                     "threshold": float(threshold),
-                    "values": [_number(scan["row"][name]) for scan in scans],
+                    "values": numbers(scan["row"][name] for scan in scans),
                 }
                 for name, threshold in thresholds.items()
             ],
@@ -114,8 +109,3 @@ def artefacts(
             "packed": _packed(payload),
         },
     )
-
-
-def _number(value: float) -> float | None:
-    """A score, or None where it is undefined."""
-    return None if value != value else float(value)

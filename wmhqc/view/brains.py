@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +18,10 @@ def pack(slices: Sequence[Slice]) -> dict:
     payload = []
     for each in slices:
         payload += [_levels(each.flair, 0, 255), _bits(each.predicted), _bits(each.manual)]
-    edges = [(each.flair.shape, each.spacing) for each in slices]
+    edges = [np.multiply(each.flair.shape, each.spacing) for each in slices]
     return {
-        "shapes": [list(shape) for shape, _ in edges],
-        "ratios": [shape[0] * spacing[0] / (shape[1] * spacing[1]) for shape, spacing in edges],
+        "shapes": [list(each.flair.shape) for each in slices],
+        "ratios": [float(width / height) for width, height in edges],
         "data": _packed(payload),
     }
 
@@ -33,7 +34,7 @@ class QuizExplorer(Explorer):
     data = traitlets.Dict().tag(sync=True)
 
 
-def quiz(slices: Sequence[Slice], dice, ml, true_ml, tau: float = 0.5, name: str = "Patient") -> QuizExplorer:
+def quiz(slices: Sequence[Slice], dice, ml, true_ml, tau: float = 0.5) -> QuizExplorer:
     """Ask the reader which outlines are wrong; a look shows the manual one, and the count is the confusion table.
 
     Parameters
@@ -45,8 +46,6 @@ def quiz(slices: Sequence[Slice], dice, ml, true_ml, tau: float = 0.5, name: str
     ml, true_ml : sequence of float
         Predicted and manual lesion volume in ml.
     tau : float, default 0.5
-    name : str
-        What a case is called, before its letter.
 
     Raises
     ------
@@ -66,14 +65,8 @@ def quiz(slices: Sequence[Slice], dice, ml, true_ml, tau: float = 0.5, name: str
             f"{failed.sum()} of {len(dice)} cases have a Dice under {tau:g}; the question needs failed and good ones"
         )
     cases = [
-        {
-            "name": f"{name} {chr(65 + i)}",
-            "dice": float(d),
-            "failed": bool(d < tau),
-            "ml": float(v),
-            "true_ml": float(w),
-        }
-        for i, (d, v, w) in enumerate(zip(dice, ml, true_ml, strict=True))
+        {"name": f"Patient {letter}", "dice": float(d), "failed": bool(d < tau), "ml": float(v), "true_ml": float(w)}
+        for letter, d, v, w in zip(string.ascii_uppercase, dice, ml, true_ml)
     ]
     return QuizExplorer(data={"cases": cases, "tau": tau, "scans": pack(slices)})
 

@@ -18,7 +18,7 @@ function render({ model, el }) {
   const select = html("select", { "aria-label": "Case" }, ...can.map(([name, value, d]) =>
     html("option", { value: name }, `${name}: Dice ${fixed(d, 2)}, score ${score(value)}`)));
   const words = html("p", { class: "summary", role: "status" });
-  const pictures = viewer({ maps, contours, step: "Slice", steps: [] }, () => model.get("slice"), (slice) => {
+  const pictures = viewer({ maps, contours }, () => model.get("slice"), (slice) => {
     model.set("slice", slice);
     model.save_changes();
     update();

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import traitlets
 
 from wmhqc import regions
+from wmhqc.metrics import lesion_dice
+from wmhqc.scores import grid_spacing
 from wmhqc.uncertainty import entropy
 from wmhqc.view.pictures import _levels, _limits, _packed, _resample
 from wmhqc.view.widget import Explorer, module
@@ -105,8 +109,7 @@ def running(probabilities, lesion, voxel_mm3: float) -> dict[str, list]:
     for n, p in enumerate(probabilities, 1):
         total += p
         mask, uncertainty = total / n >= 0.5, entropy(total / n)
-        both = mask.sum() + lesion.sum()
-        curves["dice"].append(float(2 * (mask & lesion).sum() / both) if both else 1.0)
+        curves["dice"].append(lesion_dice(mask, lesion))
         curves["vs"].append(float(uncertainty.sum() * voxel_mm3))
         curves["inside"].append(float(uncertainty[mask].mean()) if mask.any() else None)
     return curves
@@ -115,23 +118,27 @@ def running(probabilities, lesion, voxel_mm3: float) -> dict[str, list]:
 def _case(case, probabilities: dict, trained: float, slices: int, size: int) -> dict:
     """One case for the page."""
     lesion, mean = case.lesion > 0, np.mean(probabilities[trained], axis=0, dtype=np.float32)
-    z = _chosen_slices(lesion | (mean >= 0.5), slices)
-    shape = (*(min(size, n) for n in lesion.shape[:2]), len(z))
-
-    def small(array):
-        return _resample(np.asarray(array[:, :, z], np.float32), shape)
-
+    small, shape = thinned(lesion | (mean >= 0.5), slices, size)
     flair = np.asarray(case.volume[..., 1], np.float32)
     payload = [_levels(small(p), 0, 1) for passes in probabilities.values() for p in passes]
     payload += [_levels(small(flair), *_limits(flair, "grey")), (small(lesion) >= 0.5).astype(np.uint8).tobytes("F")]
     parts = regions.split(small(mean) >= 0.5, small(lesion) >= 0.5, small(case.brain) >= 0.5)
     return {
         "shape": list(shape),
-        "spacing": _spacing(case, shape),
+        "spacing": [
+            float(edge * case.size / n) for edge, n in zip(grid_spacing(case), shape[:2])
+        ],  # left-right, back-front
         "curves": [running(p, lesion, case.voxel_mm3) for p in probabilities.values()],
         "places": _places(parts, [small(p) for p in probabilities[trained]]),
         "packed": _packed(payload),
     }
+
+
+def thinned(inside, slices: int, size: int) -> tuple[Callable, tuple[int, int, int]]:
+    """What makes an array (n, n, n) small, and the shape it then has: see `_chosen_slices`; at most `size` an edge."""
+    z = _chosen_slices(inside, slices)
+    shape = (*(min(size, n) for n in inside.shape[:2]), len(z))
+    return lambda array: _resample(np.asarray(array[:, :, z], np.float32), shape), shape
 
 
 def _chosen_slices(inside, most: int) -> np.ndarray:
@@ -157,10 +164,3 @@ def _places(parts: dict, answers: list) -> list:
             values = uncertainty[parts[part]]
             found.append([label, voxels[np.abs(values - np.median(values)).argmin()]])
     return [[label, [int(place) for place in voxel]] for label, voxel in found]
-
-
-def _spacing(case, shape) -> list[float]:
-    """Edges of a shown voxel in mm, left to right and back to front."""
-    from wmhqc.scores import grid_spacing
-
-    return [float(edge * case.size / n) for edge, n in zip(grid_spacing(case), shape[:2])]

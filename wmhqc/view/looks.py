@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets
 
-from wmhqc import catalogue
+from wmhqc import catalogue, failure
 from wmhqc.slices import Slice
 from wmhqc.view.brains import pack
-from wmhqc.view.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module, numbers
 
 #: What may count as failure: column -> name, limit to begin with, which side of it is bad, step of the limit.
 MEASURES = {
@@ -19,6 +19,8 @@ MEASURES = {
     "lesion_f1": ("lesion F1", 0.4, "under", 0.01),
     "hd95_mm": ("HD95 (mm)", 20.0, "over", 1.0),
 }
+#: Of a look, and of a failed case that is used without one, to begin with.
+COSTS = (1.0, 20.0)
 
 
 class TraysExplorer(Explorer):
@@ -39,8 +41,6 @@ def trays(
     scores: Sequence[str],
     slices: Sequence[Slice] = (),
     looks: int | None = None,
-    measures: dict[str, tuple] = MEASURES,
-    costs: tuple[float, float] = (1, 20),
 ) -> TraysExplorer:
     """Let the reader decide how many cases a person looks at, see which these are, and what it costs.
 
@@ -50,7 +50,7 @@ def trays(
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per case: `case`, the scores and the measures of failure; `synthetic`, if there, says what a case is.
+        One row per case: `case`, the scores and some of `MEASURES`; `synthetic`, if there, says what a case is.
         A case without a score is looked at first; one without the measure (no mask to measure) counts as failed.
     scores : sequence of str
         Columns of scores, with direction, name and unit of `wmhqc.catalogue`.
@@ -58,10 +58,6 @@ def trays(
         Of some or all cases; the others are drawn as symbols.
     looks : int, optional
         Number of looks to begin with; a quarter of the cases if not given.
-    measures : dict
-        As `MEASURES`; those that the table does not have are left out.
-    costs : tuple of 2 float
-        Of a look, and of a failed case that is used without one.
 
     Returns
     -------
@@ -73,7 +69,7 @@ def trays(
     ValueError
         A column is missing or empty, a case stands in two rows, or a score is not in the catalogue.
     """
-    known = {column: measure for column, measure in measures.items() if column in table}
+    known = {column: measure for column, measure in MEASURES.items() if column in table}
     _check(table, scores, known)
     names = table["case"].astype(str).tolist()
     shown = [each for each in slices if each.case in names]
@@ -84,22 +80,17 @@ def trays(
         score=scores[0],
         measure=first,
         limit=float(known[first][1]),
-        costs=[float(cost) for cost in costs],
+        costs=list(COSTS),
         case=_slipped(table, scores[0], known),
         data={
             "names": names,
             "kinds": _kinds(table),
             "scores": [
-                {
-                    "name": name,
-                    "label": _label(name),
-                    "confidence": catalogue.sign(name),
-                    "values": _values(table[name]),
-                }
-                for name in scores
+                {"name": s.name, "label": s.axis, "confidence": s.sign, "values": numbers(table[s.name])}
+                for s in map(catalogue.scores().get, scores)
             ],
             "measures": [
-                {"name": name, "label": label, "limit": limit, "bad": bad, "step": step, "values": _values(table[name])}
+                {"name": name, "label": label, "limit": limit, "bad": bad, "step": step, "values": numbers(table[name])}
                 for name, (label, limit, bad, step) in known.items()
             ],
             "scans": pack(shown),
@@ -109,7 +100,7 @@ def trays(
 
 
 def trays_numbers(
-    values, truth, looks: int, limit: float, bad: str = "under", confidence: int = 1, costs=(1, 20)
+    values, truth, looks: int, limit: float, bad: str = "under", confidence: int = 1, costs=COSTS
 ) -> dict:
     """Count what `looks` looks find: the numbers that the page shows.
 
@@ -155,9 +146,7 @@ def _slipped(table, score: str, measures: dict) -> str:
 
 def _check(table, scores, measures) -> None:
     """Refuse what cannot be shown, with the reason."""
-    for column in ("case", *scores):
-        if column not in table:
-            raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    failure.check_columns(table, ("case", *scores))
     if not measures:
         raise ValueError(f"the table has no measure of failure; expected one of {', '.join(MEASURES)}")
     twice = table["case"][table["case"].duplicated()]
@@ -169,15 +158,6 @@ def _check(table, scores, measures) -> None:
     unknown = [name for name in scores if name not in catalogue.scores()]
     if unknown or not scores:
         raise ValueError(f"expected names of scores in the catalogue, got {', '.join(unknown) or 'none'}")
-
-
-def _label(name: str) -> str:
-    score = catalogue.scores()[name]
-    return f"{score.label} ({score.unit})" if score.unit else score.label
-
-
-def _values(column) -> list:
-    return [None if np.isnan(value) else value for value in column.to_numpy(float).tolist()]
 
 
 def _kinds(table) -> list[str]:

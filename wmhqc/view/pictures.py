@@ -8,6 +8,7 @@ import gzip
 import numpy as np
 import traitlets
 
+from wmhqc import failure
 from wmhqc.view.widget import Explorer, module
 
 
@@ -27,8 +28,6 @@ def slices(
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     caption: str = "",
     size: int = 80,
-    steps: tuple[str, ...] = (),
-    step: str = "Slice",
 ) -> SliceExplorer:
     """Explore several maps of one case side by side, axial slice by axial slice.
 
@@ -55,11 +54,6 @@ def slices(
         What is to be seen; also the accessible name.
     size : int, default 80
         Longest edge shown, in voxels.
-    steps : tuple of str, optional
-        If the third axis is not a place but, say, a severity: the name of each step. It is not
-        resampled, and the explorer opens at the first.
-    step : str, default "Slice"
-        What the slider changes.
 
     Returns
     -------
@@ -69,8 +63,7 @@ def slices(
     Raises
     ------
     ValueError
-        If the arrays differ in shape, hold NaN, or a name or colour is not known; if there is
-        not one of `steps` for each position on the third axis.
+        If the arrays differ in shape, hold NaN, or a name or colour is not known.
     """
     from nibabel.orientations import apply_orientation, axcodes2ornt
 
@@ -86,10 +79,6 @@ def slices(
     order = axcodes2ornt(tuple(axes))
     shape = tuple(int(n) for n in apply_orientation(np.empty(next(iter(shapes.values())), bool), order).shape)
     shown = tuple(max(1, round(n * min(1, size / max(shape)))) for n in shape)
-    if steps:
-        if len(steps) != shape[2]:
-            raise ValueError(f"expected one step for each of {shape[2]} positions, got {len(steps)}")
-        shown = (*shown[:2], len(steps))
     spacing = [spacing[list(order[:, 0]).index(axis)] * shape[axis] / shown[axis] for axis in range(3)]
 
     payload, maps = [], []
@@ -109,11 +98,9 @@ def slices(
         inside.append(mask.sum(axis=(0, 1)))
     middle = int(np.argmax(inside[0])) if inside and inside[0].any() else shown[2] // 2
     return SliceExplorer(
-        slice=0 if steps else middle,
+        slice=middle,
         maps={
             "maps": maps,
-            "step": step,
-            "steps": list(steps),
             "contours": list(contours),
             "shape": list(shown),
             "spacing": [float(edge) for edge in spacing],
@@ -188,9 +175,7 @@ def cases(
         If a column is missing, or no case of the table has maps.
     """
     facts = facts or {}
-    for column in ("case", score, dice, *facts):
-        if column not in table:
-            raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    failure.check_columns(table, ("case", score, dice, *facts))
     drawn = table[table[[score, dice]].notna().all(axis=1)].sort_values(score)
     names = [name for name in drawn["case"] if name in maps]
     if not names:
@@ -234,9 +219,11 @@ def _case(maps: dict, shown: list, limits: dict, contours: list, every: int) -> 
     payload += [_bits(mask[box]) for mask in masks]
     spacing = maps.get("spacing", (1, 1, 1))
     return {
-        "shape": list(inside[box].shape), "spacing": [float(edge) for edge in spacing],
-        "slice": int(middle - box[2].start) // every, "data": _packed(payload),
-    }  # fmt: skip
+        "shape": list(inside[box].shape),
+        "spacing": [float(edge) for edge in spacing],
+        "slice": int(middle - box[2].start) // every,
+        "data": _packed(payload),
+    }
 
 
 def _levels(array: np.ndarray, low: float, high: float) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import traitlets
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from wmhqc import failure
 from wmhqc.view.widget import Explorer, module
 
 
@@ -61,9 +64,7 @@ def table(
         If a column is missing, the table is empty or an address is not one.
     """
     shown = columns if isinstance(columns, dict) else {name: name for name in columns}
-    for name in (*shown, *filters, *([link] if link else [])):
-        if name not in frame:
-            raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, frame.columns))}")
+    failure.check_columns(frame, (*shown, *filters, *([link] if link else [])))
     if not shown or not len(frame):
         raise ValueError(f"expected at least one column and one row, got {len(shown)} and {len(frame)}")
     addresses = [_plain(value) for value in frame[link]] if link else []
@@ -94,15 +95,11 @@ def table(
 
 
 def _is_number(column) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
     return is_numeric_dtype(column) and not is_bool_dtype(column)
 
 
 def _plain(value):
     """A value as JSON has it: None where nothing is, whole numbers without a point."""
-    import pandas as pd
-
     if pd.isna(value) or value == "":
         return None
     if hasattr(value, "item"):

@@ -24,8 +24,6 @@ def burden(
     table,
     scores: list[str],
     tau: float = 0.5,
-    dice: str = "lesion_dice",
-    volume: str = "volume_ml",
     label: dict[str, str] | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -39,13 +37,11 @@ def burden(
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per case, with the columns of the scores, `dice` and `volume`.
+        One row per case, with the scores, `lesion_dice` and `volume_ml`, by which the thirds are made.
     scores : list of str
         Names in `wmhqc.catalogue` (others count as: higher = trust more).
     tau : float, default 0.5
         A case counts as failed if its Dice lies under `tau`.
-    dice, volume : str
-        Columns of the true Dice, and of the volume that the thirds are made by.
     label : dict of str to str, optional
         Names of the scores on the page.
     draws, seed : int
@@ -61,18 +57,18 @@ def burden(
     ValueError
         If a column is missing, fewer than three cases have a Dice, or one stands in two rows.
     """
-    for column in (*scores, volume):
-        failure.confidence(table, column)  # says which column is missing
-    table = failure.judged(table, dice)
+    failure.check_columns(table, (*scores, "volume_ml"))
+    table = failure.judged(table)
     if len(table) < 3:
         raise ValueError(f"thirds by volume need three cases or more, got {len(table)}")
-    thirds, truth, ml = failure.volume_tertile(table[volume]), *table[[dice, volume]].to_numpy(float).T
+    truth, ml = table[["lesion_dice", "volume_ml"]].to_numpy(float).T
+    thirds = failure.volume_tertile(ml)
     groups = {"all": np.full(len(table), True), **{name: thirds == name for name in TERTILES}}
 
     def auroc(d, q):
         return failure.auroc(d, q, tau)
 
-    names = list(dict.fromkeys([*scores, volume]))
+    names = list(dict.fromkeys([*scores, "volume_ml"]))
     found = {}
     for name in names:
         q = failure.confidence(table, name)
@@ -87,7 +83,7 @@ def burden(
         score=scores[0],
         data={
             "scores": list(scores),
-            "baseline": volume,
+            "baseline": "volume_ml",
             "labels": {name: (label or {}).get(name, name) for name in names},
             "tau": tau,
             "groups": {name: _facts(truth[where], ml[where], tau) for name, where in groups.items()},

@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from wmhqc import catalogue, failure, thresholds
-from wmhqc.view.widget import Explorer, module
+from wmhqc.view.widget import Explorer, module, numbers
 
 # What a button asks for -> the rule of `wmhqc.thresholds` that finds its threshold.
 RULES = {"keep": thresholds.for_coverage, "catch": thresholds.for_sensitivity, "guarantee": thresholds.guaranteed_risk}
@@ -100,7 +100,7 @@ def threshold(
                 "name": name,
                 "label": labels.get(name, name),
                 "confidence": sign,
-                "values": [None if np.isnan(value) else value for value in values.tolist()],
+                "values": numbers(values),
                 "fixed": fixed.get(name),
                 "presets": [] if validation is None else _presets(validation, name, dice, sign, presets),
                 **_curve(truth, sign * values),
@@ -179,9 +179,10 @@ def threshold_numbers(scores, dice, threshold: float, tau: float = 0.5, confiden
 def _check(table, validation, names, dice: str, tau: float, presets) -> None:
     """Refuse what cannot be shown, with the reason."""
     for part, where in ((table, "table"), (validation, "table of validation cases")):
-        for column in (dice, *names) if part is not None else ():
-            if column not in part:
-                raise ValueError(f"the {where} has no column {column!r}; it has {', '.join(map(str, part.columns))}")
+        if part is None:
+            continue
+        failure.check_columns(part, (dice, *names), where)
+        for column in (dice, *names):
             if part.loc[part[dice].notna(), column].isna().all() or np.isinf(part[column]).any():
                 raise ValueError(f"no row of the {where} has both {column!r} and {dice!r}, or one is infinite")
     if not 0 <= tau <= 1:

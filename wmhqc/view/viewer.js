@@ -25,14 +25,14 @@ const SCALES = { grey: GREY, cividis: CIVIDIS, diverging: DIVERGING };
 
 // The pictures, their slider and the buttons of the outlines. `layout` is what all cases share; `place`
 // gives the slice, `move` is called when the reader changes it. `load` shows the maps of a case.
-function viewer({ maps, contours, step, steps }, place, move) {
+function viewer({ maps, contours }, place, move) {
   const visible = contours.map(() => true);
   const others = contours.filter((name) => !/manual/i.test(name));
   const styles = contours.map((name) => STYLES[(others.indexOf(name) + 1) % STYLES.length]);
   let nx = 1, ny = 1, nz = 1, ratio = 1;
   let volume = null; // bytes, once unpacked
   // The third axis is a place in the brain, or something else with a name for each step.
-  const here = (z) => steps[z] ?? `${z + 1} of ${nz}`;
+  const here = (z) => `${z + 1} of ${nz}`;
 
   const panels = maps.map(({ name, color, low, high }) => {
     const canvas = html("canvas", { role: "img" });
@@ -49,7 +49,7 @@ function viewer({ maps, contours, step, steps }, place, move) {
     return { name, low, high, canvas, value, frame, table: colours(SCALES[color]) };
   });
 
-  const slider = html("input", { type: "range", min: 0, step: 1, "aria-label": steps.length ? step : "Axial slice, from low to high" });
+  const slider = html("input", { type: "range", min: 0, step: 1, "aria-label": "Axial slice, from low to high" });
   const placed = html("output", { class: "value" });
   const remark = html("p", { class: "remark" });
   const buttons = html("div", { class: "buttons" });
@@ -122,7 +122,7 @@ function viewer({ maps, contours, step, steps }, place, move) {
       context.imageSmoothingQuality = "high";
       context.drawImage(source, 0, 0, canvas.width, canvas.height);
       contours.forEach((_, k) => visible[k] && outline(context, k, z, canvas.width, canvas.height));
-      canvas.setAttribute("aria-label", `${name}, ${steps.length ? step.toLowerCase() : "axial slice"} ${here(z)}`);
+      canvas.setAttribute("aria-label", `${name}, axial slice ${here(z)}`);
     });
     slider.value = z;
     placed.textContent = here(z);

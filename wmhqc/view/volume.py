@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import traitlets
 
+from wmhqc import failure
 from wmhqc.view.widget import Explorer, module
 
 
@@ -18,26 +19,16 @@ class HoldExplorer(Explorer):
     data = traitlets.Dict().tag(sync=True)
 
 
-def hold(
-    table,
-    scores: dict[str, tuple[str, str]],
-    volume: str = "volume_ml",
-    dice: str = "lesion_dice",
-    tau: float = 0.5,
-) -> HoldExplorer:
+def hold(table, scores: dict[str, tuple[str, str]], tau: float = 0.5) -> HoldExplorer:
     """Let the reader move a window over the volume, and see which way the regression line points within it.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per case, with the columns named here; rows that lack one of them are left out.
+        One row per case, with the scores, `volume_ml` and `lesion_dice`; rows that lack one of them are left out.
     scores : dict of str to (str, str)
         Columns of two or more scores: the word on the button, and the name on the axis with its unit. The first
         is shown to begin with.
-    volume : str
-        Column of the volume in ml, above 0.
-    dice : str
-        Column of the true Dice (0 to 1).
     tau : float, default 0.5
         A case counts as failed if its Dice lies under `tau`.
 
@@ -51,12 +42,10 @@ def hold(
     ValueError
         A column is missing, or fewer than ten rows have all numbers and a volume above 0.
     """
-    columns = [volume, dice, *scores]
-    for column in columns:
-        if column not in table:
-            raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    columns = ["volume_ml", "lesion_dice", *scores]
+    failure.check_columns(table, columns)
     whole = table[np.isfinite(table[columns].astype(float)).all(axis=1)]
-    whole = whole[whole[volume] > 0].sort_values(volume, kind="stable")
+    whole = whole[whole["volume_ml"] > 0].sort_values("volume_ml", kind="stable")
     if len(whole) < 10:
         raise ValueError(
             f"a window needs ten cases with {', '.join(columns)} and a volume above 0; there are {len(whole)}"
@@ -66,8 +55,8 @@ def hold(
         count=len(whole),
         data={
             "names": whole["case"].astype(str).tolist() if "case" in whole else [""] * len(whole),
-            "volume": whole[volume].astype(float).tolist(),
-            "dice": whole[dice].astype(float).tolist(),
+            "volume": whole["volume_ml"].astype(float).tolist(),
+            "dice": whole["lesion_dice"].astype(float).tolist(),
             "tau": tau,
             "scores": [
                 {"name": name, "word": word, "label": label, "values": whole[name].astype(float).tolist()}
@@ -77,9 +66,7 @@ def hold(
     )
 
 
-def hold_numbers(
-    table, score: str, first: int, count: int, volume: str = "volume_ml", dice: str = "lesion_dice"
-) -> dict:
+def hold_numbers(table, score: str, first: int, count: int) -> dict:
     """Fit the line among `count` cases from the `first` one on, in order of volume: the numbers that the page shows.
 
     Returns
@@ -87,10 +74,10 @@ def hold_numbers(
     dict
         `r` (Pearson; NaN if a column is constant), `slope` (Dice per unit of the score), `low` and `high` (ml).
     """
-    part = table.sort_values(volume, kind="stable").iloc[first : first + count]
-    x, y = part[score].to_numpy(float), part[dice].to_numpy(float)
+    part = table.sort_values("volume_ml", kind="stable").iloc[first : first + count]
+    volume, x, y = part[["volume_ml", score, "lesion_dice"]].to_numpy(float).T
     x, y = x - x.mean(), y - y.mean()
     xx, xy, yy = x @ x, x @ y, y @ y
     r = xy / np.sqrt(xx * yy) if xx > 0 and yy > 0 else np.nan
     slope = xy / xx if xx > 0 else np.nan
-    return {"r": float(r), "slope": float(slope), "low": float(part[volume].min()), "high": float(part[volume].max())}
+    return {"r": float(r), "slope": float(slope), "low": float(volume.min()), "high": float(volume.max())}

@@ -63,6 +63,11 @@ class Explorer(anywidget.AnyWidget):
         return {**data, "text/html": self.to_html()}, metadata
 
 
+def numbers(values) -> list[float | None]:
+    """Numbers as JSON has them: None where one is undefined (NaN)."""
+    return [None if value != value else float(value) for value in values]
+
+
 def module(*names: str) -> str:
     """Join the JavaScript files of these names to one ES module; the last one exports."""
     return "\n".join((_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in names)
