@@ -154,34 +154,29 @@ def train_segmenter(run, fold: int):
     """Train MC U-net on the training cases of a fold."""
     from wmhqc import augment, losses, networks
 
-    chosen = settings(run)
-    change = getattr(augment, chosen["augmentation"])
-    return _train(
-        run,
-        fold,
-        "mc_unet",
-        lambda: _begin(chosen, networks.mc_unet, "mc_unet"),
-        lambda case, rng: training.segmentation_example(load_case(run, case), change, rng),
-        lambda case: [training.segmentation_example(load_case(run, case))],
-        losses.two_class_dice_loss,
-        chosen["mc_unet"],
-    )
+    change = getattr(augment, settings(run)["augmentation"])
+    return _train_unet(run, fold, networks.mc_unet, training.segmentation_example, change, losses.two_class_dice_loss)
 
 
 def train_inpainter(run, fold: int):
     """Train Rec U-net on the training cases of a fold."""
     from wmhqc import losses, networks
 
-    chosen = settings(run)
+    return _train_unet(run, fold, networks.rec_unet, training.reconstruction_example, _move, losses.inpainting_loss)
+
+
+def _train_unet(run, fold, build, example, change, loss):
+    """Train a U-net on examples of single cases, which `change` augments; the validation examples stay as they are."""
+    chosen, name = settings(run), build.__name__
     return _train(
         run,
         fold,
-        "rec_unet",
-        lambda: _begin(chosen, networks.rec_unet, "rec_unet"),
-        lambda case, rng: training.reconstruction_example(load_case(run, case), _move, rng),
-        lambda case: [training.reconstruction_example(load_case(run, case))],
-        losses.inpainting_loss,
-        chosen["rec_unet"],
+        name,
+        lambda: _begin(chosen, build, name),
+        lambda case, rng: example(load_case(run, case), change, rng),
+        lambda case: [example(load_case(run, case))],
+        loss,
+        chosen[name],
     )
 
 

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from wmhqc import cohort
-from wmhqc.files import replacing, sha256
+from wmhqc.files import save_maps, sha256
 from wmhqc.images import binary, grid_mismatch, load_image
 
 #: A resampled lesion mask is lesion from here on (paper: 0.3, so that small lesions survive).
@@ -238,19 +238,8 @@ def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarr
 
 def save(prepared: Prepared, path) -> None:
     """Write a prepared case as one compressed npz file (no pickle), under its name only when whole."""
-    content = {
-        "case": prepared.case,
-        "volume": prepared.volume.astype(np.uint8),
-        "brain": prepared.brain,
-        "shape": prepared.shape,
-        "affine": prepared.affine,
-        "box": prepared.box,
-        "made_from": prepared.made_from,
-    }
-    if prepared.lesion is not None:
-        content["lesion"] = prepared.lesion
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **content)
+    content = {name: value for name, value in vars(prepared).items() if value is not None}
+    save_maps(path, **content | {"volume": prepared.volume.astype(np.uint8)})
 
 
 def load(path) -> Prepared:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wmhqc import reference
-from wmhqc.files import load_maps, replacing
+from wmhqc.files import load_maps, save_maps
 
 NAME = "slices.npz"
 
@@ -122,8 +122,7 @@ def save(slices: list[Slice], masks: dict[str, np.ndarray], path) -> None:
     for name in ("flair", "predicted", "manual"):
         content |= {f"{name}_{i}": getattr(each, name) for i, each in enumerate(slices)}
     content |= {f"mask {case}": np.packbits(mask, axis=-1) for case, mask in masks.items()}
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **content)
+    save_maps(path, **content)
 
 
 def load(path=None) -> tuple[list[Slice], dict[str, np.ndarray]]:

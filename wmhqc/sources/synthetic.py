@@ -32,7 +32,6 @@ consists of is drawn before any voxel is counted.
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import zlib
 from pathlib import Path
@@ -41,7 +40,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wmhqc.files import replacing
+from wmhqc.files import read_json, replacing, write_json, write_table
 from wmhqc.sources.anatomy import Tissue, atlas, coordinates, exp32, smooth, tissue_of
 from wmhqc.sources.lesions import draw_lesions, horns, manual_mask
 
@@ -340,11 +339,6 @@ def make_case(case: str, site: str, seed: int = 0, voxel: tuple[float, float, fl
 _SUFFIX = {"t1": "T1w", "flair": "FLAIR", "lesion": "lesion", "brainmask": "brainmask"}
 
 
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(content)
-
-
 def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dict:
     """Make one case and write it, unless it lies there complete; return its facts."""
     from threadpoolctl import threadpool_limits
@@ -357,21 +351,18 @@ def _make_and_write(folder: Path, case: str, site: str, seed: int, voxel) -> dic
     }
     note = folder / case / f"{case}.json"
     files = {key: folder / case / f"{case}_{suffix}.nii.gz" for key, suffix in _SUFFIX.items()}
-    if note.is_file() and all(f.is_file() for f in files.values()):
-        try:
-            found = json.loads(note.read_text())
-        except ValueError:
-            found = {}
-        if found.get("made_with") == made_with:
-            return found["facts"]
+    found = read_json(note, {})
+    if found.get("made_with") == made_with and all(f.is_file() for f in files.values()):
+        return found["facts"]
     (folder / case).mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)  # the note is written last: a case without it is not complete
     with threadpool_limits(1):  # the matrices are small: more threads cost twice the time
         made = make_case(case, site, seed, voxel)
     for key, path in files.items():
         # a fixed time in the gzip header: the same case gives the same bytes
-        _write(path, gzip.compress(getattr(made, key).to_bytes(), compresslevel=1, mtime=0))
-    _write(note, json.dumps({"made_with": made_with, "facts": made.facts}, indent=1).encode())
+        with replacing(path) as partial:
+            partial.write_bytes(gzip.compress(getattr(made, key).to_bytes(), compresslevel=1, mtime=0))
+    write_json({"made_with": made_with, "facts": made.facts}, note)
     return made.facts
 
 
@@ -427,7 +418,7 @@ def make_cohort(
     table = pd.DataFrame(tqdm(facts, total=len(table), desc="synthetic cases", disable=not progress))
     for position, (key, suffix) in enumerate(_SUFFIX.items(), start=4):
         table.insert(position, key, [f"{c}/{c}_{suffix}.nii.gz" for c in table.case])
-    _write(folder / "cohort.csv", table.to_csv(index=False).encode())
+    write_table(table, folder / "cohort.csv")
     for key in _SUFFIX:
         table[key] = [str(folder / path) for path in table[key]]
     return table
