@@ -31,7 +31,7 @@ function viewer({ maps, contours }, place, move) {
   const styles = contours.map((name) => STYLES[(others.indexOf(name) + 1) % STYLES.length]);
   let nx = 1, ny = 1, nz = 1, ratio = 1;
   let volume = null; // bytes, once unpacked
-  // The third axis is a place in the brain, or something else with a name for each step.
+  // What is said of a slice, from low to high.
   const here = (z) => `${z + 1} of ${nz}`;
 
   const panels = maps.map(({ name, color, low, high }) => {
@@ -69,7 +69,7 @@ function viewer({ maps, contours }, place, move) {
   const nodes = [
     html("div", { class: maps.length > 4 ? "panels many" : "panels" }, ...panels.map((panel) => panel.frame)),
     html("div", { class: "controls" },
-      html("div", { class: "control" }, html("span", {}, step), placed, slider),
+      html("div", { class: "control" }, html("span", {}, "Slice"), placed, slider),
       ...(contours.length ? [buttons] : []), remark)];
 
   // Voxel (x, y, z) of an array in RAS order; the picture shows x mirrored (right is left) and y upwards.
