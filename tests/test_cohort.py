@@ -228,7 +228,7 @@ def test_thousands_of_problems_stay_readable(tmp_path):
 def test_a_symmetric_mask_is_not_called_mirrored(tmp_path):
     lesion = np.zeros(SHAPE, np.uint8)
     lesion[8:16, 10:16, 8:14] = 1
-    flair = TOY["brainmask"] * np.float32(100) + 50 * lesion.astype(np.float32)
+    flair = TOY["brainmask"] * np.linspace(99, 101, SHAPE[2], dtype=np.float32) + 50 * lesion.astype(np.float32)
     assert problems(layouts.from_folder(case(tmp_path, lesion=lesion, FLAIR=flair))) == []
 
 

@@ -1,5 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 
+from wmhqc import files
 from wmhqc.files import replacing
 
 
@@ -24,3 +28,19 @@ def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(path):
         pass  # nothing was written
     assert path.read_text() == "old"
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
+    code = (
+        "import os, sys; from wmhqc import files\nwith files.replacing(sys.argv[1]) as path: path.touch(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")])
+    (left,) = tmp_path.iterdir()
+    kept = [tmp_path / name for name in ("a.json", ".hidden", left.name.replace(files._machine(), "other0"))]
+    for path in kept:
+        path.touch()
+    with files.replacing(tmp_path / "b.json") as mine:
+        mine.touch()
+        files.sweep(tmp_path)
+        assert set(tmp_path.iterdir()) == {*kept, mine}
+    files.sweep(tmp_path / "nowhere")

@@ -233,6 +233,7 @@ TABLES = {
     "no name": b"case,t1,flair\n,a,b\n",
     "number as name": b"case,t1,flair\n7,a,b\n",
     "paths that are none": b"case,t1,flair,lesion_rule\nsub-a,/dev/zero,/dev/null,label 1\nsub-b,.,..,7\n",
+    "an unknown kind": b"case,t1,flair,synthetic\nsub-a,a,b,perhaps\n",
     "an unknown rule": b"case,t1,flair,lesion,lesion_rule\nsub-a,a,b,c,union\n",
 }
 
@@ -257,3 +258,17 @@ def test_a_good_case_among_bad_ones_is_kept(tmp_path):
     good, report = cohort.check(layouts.from_folder(folder), "leave out")
     assert good["case"].tolist() == ["sub-good"] and report["case"].nunique() == 4
     assert isinstance(report, pd.DataFrame) and report["file"].map(os.path.exists).all()
+
+
+def test_two_scans_in_one_file_are_refused(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(GOOD) * 2)
+    with pytest.raises(ValueError, match="two images in one"):
+        images.load_image(path)
+
+
+def test_a_table_that_says_perhaps_is_refused(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_bytes(TABLES["an unknown kind"])
+    with pytest.raises(ValueError, match="synthetic is 'perhaps'"):
+        cohort.read_csv(path)

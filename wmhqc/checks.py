@@ -11,13 +11,15 @@ from collections.abc import Mapping
 import nibabel as nib
 import numpy as np
 
-from wmhqc.images import grid_mismatch, resample_to
+from wmhqc.images import LABEL_TOLERANCE, grid_mismatch, resample_to
 
 NAMES = {"t1": "T1", "flair": "FLAIR", "lesion": "lesion mask", "brainmask": "brain mask"}
 #: A mask must be brighter on FLAIR than its surroundings (`contrast`). In 11 real patients it is
 #: 0.95 to 0.99, and still 0.72 for the same masks drawn one voxel too wide; it is at most 0.59
 #: for the mask of another patient, 0.70 for a mirrored one.
 MIN_CONTRAST = 0.7
+#: A larger part of a brain mask over an empty background, 0 in T1 and FLAIR, is a mistake.
+MAX_EMPTY = 0.1
 #: A larger part of the lesions outside the brain mask is a mistake.
 MAX_OUTSIDE = 0.1
 #: The surroundings of a lesion: this far from it, in mm.
@@ -45,6 +47,13 @@ def image_problem(image, mask: bool = False) -> str:
     bad = array.size - np.count_nonzero(np.isfinite(array))
     if bad:
         return f"has {bad} NaN or infinite voxels"
+    if (
+        mask
+        and array.dtype.kind == "f"
+        and (np.abs(array - array.round()) > LABEL_TOLERANCE).any()
+        and np.unique(array).size > 2
+    ):
+        return "has fractions, as a probability has; threshold it, for example at 0.5"
     return f"is constant ({array.flat[0]:g})" if not mask and array.min() == array.max() else ""
 
 
@@ -67,6 +76,8 @@ def fit_problems(images: Mapping) -> list[tuple[str, str, str]]:
         inside = np.asanyarray(on_grid[name].dataobj)[brain] if name in on_grid else np.arange(2)
         if inside.min() == inside.max():
             problems.append((name, f"{NAMES[name]} is constant in the brain ({inside[0]:g})", "replace the file"))
+        elif name in on_grid and ((inside == inside.min()) | (inside == inside.max())).all():
+            problems.append((name, f"{NAMES[name]} has two values in the brain", "give the scan, not a mask"))
     if "lesion" in images:
         array = np.nan_to_num(np.asanyarray(flair.dataobj))
         found = lesion_problems(images["lesion"], flair, array, brain)
@@ -94,6 +105,10 @@ def brain_problem(images: Mapping) -> tuple[str, str] | None:
     if "brainmask" in images:
         if not low <= volume <= high:
             return f"brain mask has {volume:.0f} ml; a brain has {low} to {high} ml", "give the mask of the brain"
+        empty = [np.asanyarray(images[name].dataobj)[brain] == 0 for name in ("t1", "flair") if name in images]
+        share = np.logical_and.reduce(empty).mean()
+        if share > MAX_EMPTY:
+            return f"brain mask lies where T1 and FLAIR are 0 by {share:.0%}", "is it shifted, or another patient's?"
         return None
     for name in ("t1", "flair"):
         array = np.asanyarray(images[name].dataobj)

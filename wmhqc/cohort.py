@@ -104,7 +104,11 @@ def as_table(rows, source: str) -> pd.DataFrame:
             table[name] = defaults.get(name, "")
     for name in COLUMNS[:-1]:
         table[name] = table[name].fillna("").astype(str)
-    table["synthetic"] = table["synthetic"].map(lambda value: str(value).lower() in ("true", "1", "1.0"))
+    said = table["synthetic"].astype(str).str.strip().str.lower()
+    table["synthetic"] = said.isin(["true", "1", "1.0"])
+    unknown = said[~table["synthetic"] & ~said.isin(["false", "0", "0.0", "", "nan", "none", "<na>"])]
+    if len(unknown):
+        raise ValueError(f"{source}: synthetic is {unknown.iloc[0]!r}; expected True or False")
     bad = [case for case in table["case"] if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", case)]
     if bad:
         raise ValueError(f"{source}: case {bad[0]!r} cannot name a file; use letters, digits, - and _")

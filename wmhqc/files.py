@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +26,37 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
+    partial = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what processes of this machine that were killed began to write in a folder (`replacing`)."""
+    pattern = re.compile(rf"\.{_machine()}-(\d+)-[0-9a-f]{{8}}\.")
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            match = pattern.match(name)
+            if match and not _runs(int(match[1])):
+                Path(folder, name).unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """A short name of this machine, as the same number may be another process elsewhere."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def write_json(content, path: str | Path) -> None:

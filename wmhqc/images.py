@@ -18,6 +18,10 @@ GRID_TOLERANCE = 0.1
 MAX_VOXELS = 2**28
 #: Headers are followed by notes of other programs, then by the voxels, from this byte on at the latest.
 MAX_OFFSET = 2**24
+#: A label that was stored with a scale is off by less.
+LABEL_TOLERANCE = 1e-3
+#: Bytes that may follow the voxels; more are another image, which nobody would miss.
+MAX_TAIL = 4096
 #: Bytes that are read at once.
 BLOCK = 2**24
 #: What is said of an image that is not `is_placed`.
@@ -91,6 +95,8 @@ def _content(path: Path) -> tuple[type, bytes]:
             if len(content) + len(block) > size + BLOCK:
                 raise _Unusable(f"holds much more than the {size} bytes that its header speaks of; get the file again")
             content += block
+    if len(content) > size + MAX_TAIL:
+        raise _Unusable(f"holds more than the {size} bytes that its header speaks of: two images in one? Get it again")
     if len(content) < size:
         raise EOFError(f"its header speaks of {size} bytes, {len(content)} are there")
     return kind, bytes(content)
@@ -157,7 +163,8 @@ def binary(array: np.ndarray, name, rule: str = "") -> np.ndarray:
         The mask has values that the rule does not know.
     """
     if re.fullmatch(r"label \d+(,\d+)*", rule):
-        return np.isin(array, [int(label) for label in rule.removeprefix("label ").split(",")])
+        labels = map(int, rule.removeprefix("label ").split(","))
+        return np.logical_or.reduce([np.abs(array - float(label)) < LABEL_TOLERANCE for label in labels])
     if rule == "label > 0":
         return array > 0
     if rule not in ("", "union", "intersection"):

@@ -292,11 +292,11 @@ def full(*arguments, **options):
 
 
 def constant_t1(scans):
-    """Constant but for one voxel: it passes the checks, and cannot be prepared."""
+    """Constant but for two voxels: it passes the checks, and cannot be prepared."""
     path, brain = (scans / "sub-a" / f"sub-a_{name}.nii.gz" for name in ("T1w", "brainmask"))
     image = nib.load(path)
     array = np.where(np.asanyarray(nib.load(brain).dataobj) > 0, 500, np.arange(40)).astype(np.int16)
-    array[20, 20, 20] = 900
+    array[20, 20, 20:22] = 900, 700
     nib.save(nib.Nifti1Image(array, image.affine), path)
 
 
@@ -486,3 +486,42 @@ def test_labels_are_lesions_on_demand(scans, judged, tmp_path):
     assert "The lesion mask is empty." in record["notes"]
     with pytest.raises(SystemExit):
         cli.main([*command, "x"])
+
+
+def test_what_a_killed_run_left_is_swept(scans, judged, tmp_path):
+    from wmhqc.files import _machine
+
+    out = tmp_path / "out"
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    for folder in (out, out / "sub-a" / "anat"):
+        (folder / f".{_machine()}-{2**22 + 1}-00000000.a.json").touch()  # no process has such a number
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    assert not list(out.rglob(".*")) and judged == ["sub-a"]
+
+
+def test_a_pipe_under_the_name_of_a_judged_scan_is_refused_at_once(scans, judged, tmp_path, capsys):
+    out, pipe = tmp_path / "out", tmp_path / "sub-a_FLAIR.nii.gz"
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    os.mkfifo(pipe)
+    assert cli.main([*one(scans, flair=str(pipe)), "--out", str(out)]) == 2
+    assert "is not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["source", "flair"])
+def test_a_record_of_a_failure_with_other_types_is_none(scans, judged, tmp_path, capsys, name):
+    out = tmp_path / "out"
+    (scans / "sub-b" / "sub-b_FLAIR.nii.gz").write_bytes(b"no image")
+    assert cli.main(["qc", str(scans), "--skip-bad", "--out", str(out)]) == 3
+    path = out / "sub-b" / "anat" / "sub-b_notjudged.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: [1]}))
+    assert cli.main(["group", str(out)]) == 0 and "is no record" in capsys.readouterr().out
+
+
+def test_a_folder_whose_name_is_no_text_is_printed(scans, judged, tmp_path):
+    import subprocess
+    import sys
+
+    out = os.fsencode(tmp_path) + b"/\xff"
+    assert cli.main(["qc", str(scans), "--out", os.fsdecode(out)]) == 0
+    done = subprocess.run([sys.executable, "-m", "wmhqc.screen.cli", "group", out], capture_output=True)
+    assert done.returncode == 0 and done.stdout.endswith(b"group.html\n"), done.stderr

@@ -16,10 +16,12 @@ def save(tmp_path, monkeypatch):
     """Write labelled cases as `wmhqc qc` does, with columns changed; returns the path."""
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(reference, "folder", lambda: tmp_path)
-    known = {"judged": "own", "program": "", "reference": sha256(tmp_path / "manifest.json"), "flair_sha256": "ab"}
+    known = {"judged": "own", "program": "", "reference": sha256(tmp_path / "manifest.json")}
 
     def write(rows=60, drop=(), **changes):
-        table = cases().assign(**known, patient=[f"p{i}" for i in range(60)])[:rows]
+        table = cases().assign(
+            **known, patient=[f"p{i}" for i in range(60)], flair_sha256=[f"{i:x}" for i in range(60)]
+        )[:rows]
         path = tmp_path / "group.tsv"
         table.assign(**changes).drop(columns=list(drop)).to_csv(path, sep="\t", index=False, na_rep="n/a")
         return path
@@ -52,6 +54,10 @@ def test_a_table_of_ones_own_is_read(save):
         ({"reference": "ab"}, "by other reference networks"),
         ({"lesion_dice": math.nan}, "no case has a true Dice"),
         ({"true_contrast": 0.5}, "no manual mask is brighter than its surroundings"),
+        ({"flair_sha256": ["a", "b", "a", *map(str, range(57))]}, "line 4: case c2 is the same scan as one before"),
+        (cases()[:1].drop(columns=["case", SCORE, "lesion_dice"]).iloc[0].to_dict(), "is the same scan as one before"),
+        ({"brain_ml": 1.4}, "line 2: brain_ml is '1.4'; expected a number from 50"),
+        ({"mean_entropy": 40}, "line 2: mean_entropy is '40'; expected a number from 0 to 1"),
         ({"drop": ["reference"]}, "no column reference; expected the group.tsv"),
         ({"drop": ["lesion_dice"]}, "no column lesion_dice"),
     ],
@@ -76,3 +82,13 @@ def test_a_scan_is_not_calibrated_on_itself(scan):
     table.loc[3, "flair_sha256"] = sha256(scan["flair"])
     assert calibration.exclude_patient(table, scan)["case"].tolist() == [f"c{i}" for i in range(60) if i != 3]
     assert len(calibration.exclude_patient(table, scan | {"patient": "7"})) == 58
+
+
+def test_a_byte_order_mark_is_read_over_and_a_column_that_is_there_twice_refused(save):
+    path = save()
+    text = path.read_text()
+    path.write_text(text, encoding="utf-8-sig")
+    assert len(calibration.read_calibration(path)) == 60
+    path.write_text(text.replace("lesion_dice", "lesion_dice\tlesion_dice", 1).replace("\n", "\t0\n"))
+    with pytest.raises(ValueError, match="has a column twice .lesion_dice"):
+        calibration.read_calibration(path)

@@ -118,3 +118,16 @@ def test_calibrate_on_patients_of_the_reference_run_asks_networks_that_do_not_kn
     record = json.loads(next((tmp_path / "out").rglob("*_qc.json")).read_text())
     assert record["truth"]["lesion_dice"] >= 0
     assert any("have not learnt from it" in note for note in record["notes"])
+
+
+@pytest.mark.parametrize("option", ["--calibration", "--segmentation", "--lesion", "--brainmask", "--t1", "--out"])
+def test_an_empty_path_is_not_taken_for_none(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["qc", "scans", "--out", "o", option, ""])
+    assert f"argument {option}: is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["0", "1,0", "9" * 30])
+def test_the_background_is_no_label(label):
+    with pytest.raises(SystemExit):
+        cli.main(["qc", "scans", "--out", "o", "--label", label])

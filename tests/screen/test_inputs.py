@@ -126,3 +126,24 @@ def test_several_brain_masks_are_named_and_none_is_taken(scan):
     with pytest.raises(cohort.CohortError, match="several brain masks fit this scan .*b.nii.gz.*--brainmask"):
         inputs.read(row)
     assert "brainmask" in inputs.read(row | {"brainmask": scan["brainmask"]})
+
+
+def test_a_brain_mask_that_is_a_probability_is_refused(scan):
+    text = refusal(resave(scan, "brainmask", lambda a: a * np.linspace(0.2, 1, 40, dtype=np.float32)))
+    assert "brain mask has fractions" in text and "threshold it" in text
+    assert inputs.read(resave(scan, "brainmask", lambda a: a * np.float32(0.3)))
+
+
+def test_a_brain_mask_over_the_background_is_refused(scan):
+    assert "brain mask lies where T1 and FLAIR are 0 by" in refusal(
+        resave(scan, "brainmask", lambda a: np.roll(a, 9, 0))
+    )
+
+
+def test_a_mask_in_place_of_a_scan_is_refused(scan):
+    assert "FLAIR has two values in the brain" in refusal(scan | {"flair": scan["lesion"]})
+
+
+def test_a_label_that_was_stored_with_a_scale_is_known(scan):
+    scaled = resave(scan, "lesion", lambda a: a * np.float32(3.000001)) | {"lesion_rule": "label 3"}
+    assert np.array_equal(inputs.read(scaled)["lesion"].dataobj, nib.load(scan["lesion"]).dataobj)

@@ -59,12 +59,8 @@ def table() -> pd.DataFrame:
         Dice of that run, and `vs_error` (rescaled, FLAIR - reconstruction), fold 1 only;
         `lesion_percent` of the brain; `lesion_ml` (derived: the voxel size is assumed).
     """
-    cases = pd.read_csv(
-        files("wmhqc") / "data" / "published_per_case.csv",
-        dtype={"site": str, "patient": str},
-        keep_default_na=False,
-        na_values={c: [""] for c in _NUMBERS},
-    )
+    cases = pd.read_csv(_data("published_per_case.csv"), dtype={"site": str, "patient": str})
+    cases = cases.fillna({"site": ""})
     names = cases[["database", "site", "patient"]].agg(lambda parts: "-".join(filter(None, parts)), axis=1)
     return cases.assign(case=names)[["case", *cases.columns]]
 
@@ -234,37 +230,13 @@ def table1() -> pd.DataFrame:
         "Dice kept" is the mean Dice of the cases that are not flagged, "Dice flagged"
         (error VS, `FLAGGED_DICE`) that of the flagged ones.
     """
-    named = {
-        "Pearson r": "r",
-        "MAE": "mae",
-        "Dice after removal": "mean_after",
-        "Precision": "specificity",
-        "Recall": "npv",
-        "N": "flagged",
-    }
-    printed = {
-        "image": (0.566, 0.0536, 0.8197, 0.8947, 0.8095, 2.0),
-        "uncertainty": (0.7108, 0.045, 0.8191, 1.0, 0.8095, 0.0),
-        "error": (0.7329, 0.0569, 0.838, 0.9412, 0.8333, 3.0),
-    }
-    rows = []
-    for pair, values in printed.items():
-        medians = per_fold(pair).median()
-        rows += [
-            (f"{pair}-prediction", cell, value, f"median {_LONG[name]}", medians[name])
-            for (cell, name), value in zip(named.items(), values)
-        ]
-    for rule, values in {"uncertainty VS < 1100": (0.929, 0.89, 3.2), "error VS < 20000": (0.477, 0.829, 10.0)}.items():
-        folds = vs_counts(rule)
-        # For error VS the table counts the 49 cases that were *not* flagged.
-        n = "flagged" if rule.startswith("uncertainty") else "kept"
-        means = folds.assign(kept=folds["fn"] + folds["tn"]).mean()
-        rows += [
-            (rule, cell, value, f"mean {_LONG[name]}", means[name])
-            for cell, name, value in zip(("Precision", "Recall", "N"), ("specificity", "npv", n), values)
-        ]
-    rows.append(("error VS < 20000", "Dice after removal", 0.838, "mean Dice flagged", FLAGGED_DICE))
-    return pd.DataFrame(rows, columns=["method", "cell", "published", "is", "recomputed"])
+    cells = pd.read_csv(_data("published_table1.csv"))
+    over_folds = {f"{pair}-prediction": per_fold(pair).median() for pair in REGRESSORS}
+    for rule in VS_COUNTS:
+        over_folds[rule] = vs_counts(rule).assign(kept=lambda folds: folds["fn"] + folds["tn"]).mean()
+    over_folds["error VS < 20000"]["flagged_dice"] = FLAGGED_DICE
+    cells["recomputed"] = [over_folds[cell.method][cell.quantity] for cell in cells.itertuples()]
+    return cells.drop(columns="quantity")
 
 
 def table3() -> pd.DataFrame:
@@ -319,29 +291,12 @@ def with_baselines() -> pd.DataFrame:
     )
 
 
+def _data(name: str):
+    return files("wmhqc") / "data" / name
+
+
 def _confusion(tp: int, fp: int, fn: int, tn: int) -> dict:
     """`failure.confusion` of counts."""
     failed = np.repeat([True, False, True, False], (tp, fp, fn, tn))
     flagged = np.repeat([True, True, False, False], (tp, fp, fn, tn))
     return failure.confusion(np.where(failed, 0.0, 1.0), flagged, TAU)
-
-
-_LONG = {
-    "r": "r",
-    "mae": "MAE",
-    "mean_after": "Dice kept",
-    "specificity": "specificity",
-    "npv": "NPV",
-    "flagged": "flagged",
-    "kept": "not flagged",
-}
-_NUMBERS = [
-    "paper_dice",
-    "paper_dice_run2",
-    *REGRESSORS.values(),
-    "vs_uncertainty",
-    "vs_uncertainty_dice",
-    "vs_error",
-    "lesion_percent",
-    "lesion_ml",
-]

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from wmhqc.failure import Criterion
+from wmhqc.files import sweep
 from wmhqc.screen import brainmask, calibration, group, inputs, judge, output, records, report, verdict
 from wmhqc.screen.discover import discover
 from wmhqc.screen.parallel import each
@@ -43,6 +44,8 @@ def run(arguments) -> int:
         advice = "nothing was judged; mend this, or leave such scans out with --skip-bad"
         raise ValueError("\n".join([*bad.values(), advice]))
     output.describe(out, arguments.source)
+    for folder in {out, *((out / output.stem(row["case"])).parent for row in rows)}:
+        sweep(folder)
     failed = _judge_all(todo, bad, arguments.jobs, settings, out)
     for row in rows:
         if row not in todo:

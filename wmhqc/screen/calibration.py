@@ -26,8 +26,10 @@ TEXTS = ("case", "patient", "judged", "program", "reference", "flair_sha256")
 NEEDED = ("case", "patient", "judged", "reference", "flair_sha256")
 #: What a number may be, where that is known.
 RANGES = {
-    **{name: (0, 1) for name in (SCORE, "lesion_dice", "agreement_dice", "expected_dice", "contrast", "true_contrast")},
-    **{name: (0, 5000) for name in ("volume_ml", "own_volume_ml", "brain_ml")},
+    **{name: (0, 1) for name in LABELS if "dice" in name},
+    **{name: (0, 1) for name in ("lesion_dice", "mean_entropy", "contrast", "true_contrast")},
+    **{name: (0, 5000) for name in ("volume_ml", "own_volume_ml")},
+    "brain_ml": (50, 2500),  # not litres
 }
 #: The first line of a table is shorter, in bytes.
 LONGEST_HEAD = 2**16
@@ -85,6 +87,10 @@ def read_calibration(path) -> pd.DataFrame:
     ours = sha256(reference.folder() / "manifest.json")
     refuse(table["case"].isna(), "has no name; expected the table as `wmhqc qc` wrote it")
     refuse(table["case"].duplicated(), "is there more than once; calibration cases are independent")
+    scans = table["flair_sha256"].notna() & table["flair_sha256"].duplicated()
+    looks = table[[name for name in FEATURES if name in table]].dropna()
+    scans |= (looks.duplicated() if looks.shape[1] else pd.Series(dtype=bool)).reindex(table.index, fill_value=False)
+    refuse(scans, "is the same scan as one before; calibration cases are independent")
     refuse(
         ~table["judged"].isin(["own", "given"]), "is neither judged 'own' nor 'given'; judge the labelled scans anew"
     )
@@ -109,12 +115,16 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist, or is no file; {wanted}")
     with open(path, "rb") as file:
-        if len(file.readline(LONGEST_HEAD)) == LONGEST_HEAD:
-            raise ValueError(f"{path}: its first line is no head of a table; {wanted}")
+        head = file.readline(LONGEST_HEAD)
+    if len(head) == LONGEST_HEAD:
+        raise ValueError(f"{path}: its first line is no head of a table; {wanted}")
+    names = head.decode("utf-8-sig", errors="replace").strip().split("\t")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} has a column twice ({max(names, key=names.count)}); {wanted}")
     known = [*TEXTS, *LABELS, "lesion_dice"]
     reading = {"dtype": str, "keep_default_na": False, "na_values": ["n/a", ""], "quoting": csv.QUOTE_NONE}
     try:
-        table = pd.read_csv(path, sep="\t", usecols=lambda name: name in known, encoding="utf-8", **reading)
+        table = pd.read_csv(path, sep="\t", usecols=lambda name: name in known, encoding="utf-8-sig", **reading)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no table of values with tabs between them ({error}); {wanted}") from error
     missing = [name for name in (*NEEDED, SCORE, "lesion_dice") if name not in table]

@@ -29,6 +29,8 @@ LAYOUTS = ("bids", "folder", "miccai17", "ms15", "ms16", "ms17")
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 done, 2 bad input, 3 some scans could not be judged."""
     arguments = parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what is no text, or not of this terminal
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from wmhqc.screen.parallel import handled
 
@@ -59,27 +61,32 @@ def parser() -> argparse.ArgumentParser:
     qc = commands.add_parser("qc", help=what, description=f"{what}: segment, predict the Dice, say accept or review")
     named = "scans named sub-x_FLAIR.nii.gz and sub-x_T1w.nii.gz, or a BIDS data set"
     qc.add_argument("source", nargs="?", metavar="FOLDER", help=named)
-    qc.add_argument("--out", required=True, metavar="DIR", help="folder for all that is written")
+    qc.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for all that is written")
     qc.add_argument(
         "--resample", action="store_true", help="put images onto the grid of the FLAIR, trusting the headers"
     )
     qc.add_argument("--extract-brain", action="store_true", help="make missing brain masks (deepbet must be installed)")
 
     add = qc.add_argument_group("one scan (all on the grid of the FLAIR)").add_argument
-    add("--flair", help="FLAIR (.nii or .nii.gz)")
-    add("--t1", help="T1-weighted scan (with FOLDER: a path as for masks)")
+    add("--flair", type=_path, help="FLAIR (.nii or .nii.gz)")
+    add("--t1", type=_path, help="T1-weighted scan (with FOLDER: a path as for masks)")
     add("--case", help="name of the case; else from the name of the FLAIR")
 
     words = "files, or with FOLDER paths that hold {case}, {folder} (of the FLAIR) or {path} (the same, from FOLDER)"
     add = qc.add_argument_group(f"masks: {words}").add_argument
-    add("--brainmask", help="brain > 0; needed if the images show the skull")
-    add("--lesion", help="manual mask, to see the true Dice beside the predicted one")
-    add("--segmentation", help="judge this mask instead of our own segmentation")
+    add("--brainmask", type=_path, help="brain > 0; needed if the images show the skull")
+    add("--lesion", type=_path, help="manual mask, to see the true Dice beside the predicted one")
+    add("--segmentation", type=_path, help="judge this mask instead of our own segmentation")
     add("--program", default="", help="what drew the segmentation; a guarantee holds for one program's masks only")
     add("--label", type=_labels, metavar="N[,N]", help="of masks with several labels, those that are lesions")
 
     add = qc.add_argument_group("the guarantee").add_argument
-    add("--calibration", metavar="TSV", help="group.tsv of labelled scans of your own, not the reference cases")
+    add(
+        "--calibration",
+        type=_path,
+        metavar="TSV",
+        help="group.tsv of labelled scans of your own, not the reference cases",
+    )
     words = "a failure: dice=0.5, a lower lesion Dice (default); f1=0.4, a lower lesion F1; volume=30, off by more %%"
     add("--failed-if", type=_criterion, default="dice=0.5", metavar="WHAT=LIMIT", help=words)
     add("--risk", type=_risk, default=0.1, help="share of failures among the accepted to guarantee, or the best (0.1)")
@@ -93,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     qc.set_defaults(run=_qc)
 
     group = commands.add_parser("group", help="make group.tsv and group.html from what qc wrote")
-    group.add_argument("out", metavar="DIR")
+    group.add_argument("out", type=_path, metavar="DIR")
     group.set_defaults(run=_group)
 
     cohort = commands.add_parser(
@@ -109,13 +116,20 @@ def parser() -> argparse.ArgumentParser:
     what = "judge labelled patients that can be downloaded; their group.tsv is a table for `qc --calibration`"
     calibrate = commands.add_parser("calibrate", help=what, description=what)
     calibrate.add_argument("database", choices=("ms17",), help="MS17: 30 patients with multiple sclerosis")
-    calibrate.add_argument("--out", required=True, metavar="DIR", help="folder for all that is written")
+    calibrate.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for all that is written")
     calibrate.add_argument("--jobs", type=_count, default=1, help="processes at once (1), about 1.5 GB each")
     calibrate.set_defaults(run=_calibrate)
     for command in (fetch, calibrate):
         command.add_argument("--patients", nargs="+", type=int, metavar="N", help="patients from 1 to 30 (all)")
         command.add_argument("--folder", help="where to keep them (WMHQC_DATA, or the user's cache)")
     return parser
+
+
+def _path(text: str) -> str:
+    """Not empty, as a shell makes of a variable that is not set: the option would count as not given."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a path (a variable of the shell that is not set?)")
+    return text
 
 
 def _share(text: str) -> float:
@@ -144,8 +158,8 @@ def _criterion(text: str) -> str:
 
 
 def _labels(text: str) -> str:
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between them, got {text}")
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
+        raise argparse.ArgumentTypeError(f"must be whole numbers above 0 with commas between them, got {text[:40]}")
     return f"label {text}"
 
 

@@ -48,7 +48,7 @@ def read_record(path: Path) -> dict | None:
 def _sound(record: Mapping) -> bool:
     """Does a record hold what its readers rely on?  KeyError, TypeError or AttributeError says no, too."""
     case, numbers, known = record["case"], [], isinstance(record["reasons"], list)
-    texts = [case, record["verdict"], *record["reasons"]]
+    texts = [case, record["verdict"], *record["reasons"], record.get("source") or "", record.get("flair") or ""]
     if "scores" in record:
         guarantee, predicted, ood, flair = _parts(record)
         values = record["scores"] | record["truth"] | record["features"]
@@ -83,7 +83,7 @@ def done(out: Path, row: dict) -> bool:
     if not record or "scores" not in record:
         return False
     before = record["inputs"]["flair"]
-    if before["path"] != flair and os.path.exists(flair) and before["sha256"] != sha256(flair):
+    if before["path"] != flair and os.path.isfile(flair) and before["sha256"] != sha256(flair):
         raise ValueError(
             f"{out} has a result of another scan under the name {case} ({before['path']}); give this one "
             "another name (--case), or another folder (--out)"
