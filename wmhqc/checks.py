@@ -18,8 +18,9 @@ NAMES = {"t1": "T1", "flair": "FLAIR", "lesion": "lesion mask", "brainmask": "br
 #: 0.95 to 0.99, and still 0.72 for the same masks drawn one voxel too wide; it is at most 0.59
 #: for the mask of another patient, 0.70 for a mirrored one.
 MIN_CONTRAST = 0.7
-#: A larger part of a brain mask over an empty background, 0 in T1 and FLAIR, is a mistake.
-MAX_EMPTY = 0.1
+#: A larger part of a brain mask over an empty background, 0 in T1 and FLAIR, is a mistake; the
+#: limit leaves room for a mask that is some mm wider than the one that stripped the skull.
+MAX_EMPTY = 0.3
 #: A larger part of the lesions outside the brain mask is a mistake.
 MAX_OUTSIDE = 0.1
 #: The surroundings of a lesion: this far from it, in mm.

@@ -229,7 +229,7 @@ def scale(image: np.ndarray, brain: np.ndarray, name: str = "image") -> np.ndarr
     ValueError
         The image is constant within the brain.
     """
-    low, high = np.percentile(image[brain > 0].astype(float), PERCENTILES)  # float32 may overflow
+    low, high = np.percentile(image[brain > 0], PERCENTILES)
     if not high > low:
         raise ValueError(f"{name} is constant within the brain ({low:g}); expected an image")
     scaled = np.clip((image - low) * (255 / (high - low)), 0, 255)
