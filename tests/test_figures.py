@@ -154,3 +154,10 @@ def test_by_severity_draws_a_panel_for_each_artefact():
     np.testing.assert_allclose(y, [0.85, 0.6, 0.35])
     with pytest.raises(ValueError, match="at least one artefact"):
         figures.by_severity(pd.DataFrame(rows[:2]), {"dice": "Dice"})
+
+
+def test_predicted_draws_each_kind_of_case_against_the_true_dice():
+    table = pd.DataFrame({"predicted": [0.2, 0.6, 0.7], "true": [0.3, 0.5, 0.8], "kind": ["a", "b", "b"]})
+    lines = {line.get_label(): line for line in figures.predicted(table, 0.5).axes[0].lines}
+    assert list(lines["b"].get_xdata()) == [0.6, 0.7] and list(lines["b"].get_ydata()) == [0.5, 0.8]
+    assert list(lines["failed below 0.5"].get_ydata()) == [0.5, 0.5]

@@ -378,3 +378,31 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss")
         axis.legend(frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     return closed(figure)
+
+
+def predicted(table: pd.DataFrame, tau: float):
+    """True against predicted Dice, a symbol for each kind of case.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a case: `predicted`, `true` (Dice, 0 to 1) and `kind`.
+    tau : float
+        A case with a true Dice below this has failed (dashed line).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Dotted: perfect prediction.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained", facecolor="white")
+    for (kind, cases), colour, symbol in zip(table.groupby("kind", sort=False), COLOURS, "oDs^xP", strict=False):
+        axis.plot(cases["predicted"], cases["true"], symbol, color=colour, markersize=5, label=kind)
+    axis.plot([0, 1], [0, 1], ":", color=GREY, label="perfect prediction")
+    axis.axhline(tau, color=GREY, linestyle="dashed", label=f"failed below {tau:g}")
+    axis.set(xlabel="predicted Dice", ylabel="true Dice", xlim=(0, 1), ylim=(0, 1))
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    return closed(figure)
