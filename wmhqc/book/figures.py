@@ -198,10 +198,9 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
 
     if not panels:
         raise ValueError("no picture to show")
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, squeeze=False, layout="constrained", facecolor="white", figsize=(9, 9 / columns * 1.2 * rows)
-    )
+    rows, width = -(-len(panels) // columns), min(9, 3 * columns)  # in inches: two can be read on a phone
+    size = (width, width / columns * 1.2 * rows)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", facecolor="white", figsize=size)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, panel) in zip(axes.flat, panels.items()):
