@@ -146,9 +146,11 @@ def check_page(page, url: str, themes=("light", "dark")) -> list[str]:
             )
         except Exception as error:  # the page's problem, reported with the others
             problems.append(f"a Plotly figure was not drawn: {str(error).splitlines()[0]}")
-    dead = page.evaluate("document.querySelectorAll('.wmhqc-static:not(:has(> .wmhqc))').length")
-    if dead:
-        problems.append(f"{dead} explorers did not start")
+    dead = "document.querySelectorAll('.wmhqc-static:not(:has(> .wmhqc))').length"
+    try:  # they start at once, but on a busy machine
+        page.wait_for_function(f"{dead} === 0", timeout=10_000)
+    except Exception:  # the page's problem, reported with the others
+        problems.append(f"{page.evaluate(dead)} explorers did not start")
     for theme in themes:
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
         page.wait_for_timeout(300)  # colours fade
