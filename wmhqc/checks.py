@@ -202,7 +202,7 @@ def surroundings(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def _brighter(flair: np.ndarray, brain: np.ndarray, mask: np.ndarray, around: np.ndarray, flip: tuple = ()) -> float:
     """Area under the ROC curve of FLAIR in the mask against around it, both mirrored along `flip`."""
-    from scipy.stats import mannwhitneyu
+    from wmhqc.failure import larger
 
     def values(region: np.ndarray) -> np.ndarray:
         places = list(np.nonzero(region))
@@ -211,7 +211,4 @@ def _brighter(flair: np.ndarray, brain: np.ndarray, mask: np.ndarray, around: np
         places = tuple(places)
         return flair[places][np.asarray(brain)[places] > 0]
 
-    inside, outside = values(mask), values(around)
-    if not inside.size or not outside.size:
-        return float("nan")
-    return float(mannwhitneyu(inside, outside, method="asymptotic").statistic / inside.size / outside.size)
+    return larger(values(mask), values(around))
