@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -74,12 +73,12 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     mended = [action for action, done in ((checks.RESAMPLE, resample), (checks.GIVE_MASK, whole_head)) if done]
     problems = _Problems(row)
     problems += cohort.case_problems(row, images)
-    if not given(row, "t1") and row.get("t1_choice"):
+    if not cohort.given(row.get("t1")) and row.get("t1_choice"):
         problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
-    if not given(row, "brainmask") and row.get("brainmask_choice"):
+    if not cohort.given(row.get("brainmask")) and row.get("brainmask_choice"):
         words = f"several brain masks fit this scan ({row['brainmask_choice']})"
         problems.add("brainmask", words, "choose with --brainmask '.../{path}/...'")
-    if given(row, "segmentation"):
+    if cohort.given(row.get("segmentation")):
         _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
         problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
@@ -98,11 +97,6 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     problems.refuse(*mended)
     notes += _shifts(images) if wanted else []  # a second or so, for nobody where no notes are asked for
     return images
-
-
-def given(row: Mapping, name: str) -> bool:
-    """Does the row name this image? An empty path counts as none."""
-    return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
 
 
 def _shifts(images: Mapping) -> list[str]:
