@@ -147,3 +147,13 @@ def test_a_mask_in_place_of_a_scan_is_refused(scan):
 def test_a_label_that_was_stored_with_a_scale_is_known(scan):
     scaled = resave(scan, "lesion", lambda a: a * np.float32(3.000001)) | {"lesion_rule": "label 3"}
     assert np.array_equal(inputs.read(scaled)["lesion"].dataobj, nib.load(scan["lesion"]).dataobj)
+
+
+@pytest.mark.parametrize("name", ["lesion", "segmentation"])
+def test_a_mask_that_is_shifted_against_the_scan_is_noted(scan, name):
+    notes, row = [], scan | {"segmentation": scan["lesion"]}
+    inputs.read(row, notes=notes)
+    assert notes == []
+    inputs.read(resave(row, name, lambda a: np.roll(a, 2, 1)), notes=notes)
+    found = f"The {inputs.INPUTS[name]} fits the FLAIR better when moved by (+0, -2, +0) voxels"
+    assert len(notes) == 1 and notes[0].startswith(found) and "is its header right" in notes[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -70,16 +69,16 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
         With one line for each problem: what, in which file, what to do.
     """
     images: dict = {}
-    notes = [] if notes is None else notes
+    wanted, notes = notes is not None, [] if notes is None else notes
     mended = [action for action, done in ((checks.RESAMPLE, resample), (checks.GIVE_MASK, whole_head)) if done]
     problems = _Problems(row)
     problems += cohort.case_problems(row, images)
-    if not given(row, "t1") and row.get("t1_choice"):
+    if not cohort.given(row.get("t1")) and row.get("t1_choice"):
         problems[0]["action"] = f"several lie beside the FLAIR ({row['t1_choice']}): choose with --t1 '{{folder}}/...'"
-    if not given(row, "brainmask") and row.get("brainmask_choice"):
+    if not cohort.given(row.get("brainmask")) and row.get("brainmask_choice"):
         words = f"several brain masks fit this scan ({row['brainmask_choice']})"
         problems.add("brainmask", words, "choose with --brainmask '.../{path}/...'")
-    if given(row, "segmentation"):
+    if cohort.given(row.get("segmentation")):
         _read_segmentation(row, images, problems)
     if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
         problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
@@ -96,12 +95,17 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     for problem in checks.fit_problems(images) if moved else ():
         problems.add(*problem)
     problems.refuse(*mended)
+    notes += _shifts(images) if wanted else []  # a second or so, for nobody where no notes are asked for
     return images
 
 
-def given(row: Mapping, name: str) -> bool:
-    """Does the row name this image? An empty path counts as none."""
-    return isinstance(row.get(name), (str, Path)) and str(row[name]) != ""
+def _shifts(images: Mapping) -> list[str]:
+    """Notes on masks that lie some voxels away from where they fit (`wmhqc.checks.shift`)."""
+    scan = np.asanyarray(images["flair"].dataobj), checks.find_brain(images), images["flair"].affine
+    masks = {name: np.asanyarray(images[name].dataobj) > 0 for name in ("lesion", "segmentation") if name in images}
+    words = {name: checks.shift(mask, *scan) for name, mask in masks.items()}
+    ask = "is its header right, and is it a mask of this scan?"
+    return [f"The {INPUTS[name]} {found}: {ask}" for name, found in words.items() if found]
 
 
 def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
