@@ -31,6 +31,7 @@ def line(row: dict) -> dict:
         "true": truth.get("lesion_dice"),
         "on scan": truth.get("dice_on_scan"),
         "ml": record["scores"]["volume_ml"],
+        "contrast": record["scores"]["contrast"],
         "distance": record["ood"]["score"],
         "reasons": " ".join(record["reasons"]),
     }
