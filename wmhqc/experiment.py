@@ -115,11 +115,8 @@ def _refuse_other_folds(run, folds):
     path = run / "folds.csv"
     if not path.exists():
         return
-    before = pd.read_csv(path, dtype=str).set_index("case")
-    now = folds.astype(str).set_index("case")
-    other = sorted(set(before.index) ^ set(now.index)) or [
-        c for c in now.index if tuple(before.loc[c]) != tuple(now.loc[c])
-    ]
+    before, now = (set(table.itertuples(index=False, name=None)) for table in (pd.read_csv(path, dtype=str), folds))
+    other = sorted({case for case, *_ in before ^ now})
     if other:
         raise ValueError(
             f"{run} was started with other cases or folds (they differ in {len(other)}: {', '.join(other[:5])}); its "
@@ -144,7 +141,7 @@ def train_cases(run, fold: int) -> list[str]:
 def test_fold(run) -> pd.Series:
     """Case -> the fold that tests it, whose networks have not seen it."""
     table = pd.read_csv(Path(run) / "folds.csv").set_index("case")
-    return table.eq("test").to_numpy().argmax(1) + pd.Series(0, table.index)
+    return pd.Series(table.eq("test").to_numpy().argmax(1), table.index)
 
 
 # ---------------------------------------------------------------- training
@@ -160,9 +157,10 @@ def train_segmenter(run, fold: int):
 
 def train_inpainter(run, fold: int):
     """Train Rec U-net on the training cases of a fold."""
-    from wmhqc import losses, networks
+    from wmhqc import augment, losses, networks
 
-    return _train_unet(run, fold, networks.rec_unet, training.reconstruction_example, _move, losses.inpainting_loss)
+    example = training.reconstruction_example
+    return _train_unet(run, fold, networks.rec_unet, example, augment.move, losses.inpainting_loss)
 
 
 def _train_unet(run, fold, build, example, change, loss):
@@ -203,7 +201,7 @@ def train_dice_regressor(run, fold: int, pair: str):
             source = lesion if rng.random() < 0.5 else found["mask"]
             found = found | {"mask": regression.degrade(source, rng)}
         true = metrics.lesion_dice(found["mask"], lesion)
-        change = None if rng is None or spoilt else _recolour if pair == "mask" else _move
+        change = None if rng is None or spoilt else _recolour if pair == "mask" else augment.move
         return training.regression_example(regression.pair_of(pair, found, flair), true, change, rng)
 
     def _recolour(pair_of_maps, _, rng):
@@ -353,10 +351,4 @@ def progress(items, what, total=None):
 
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5)
-
-
-def _move(volume, mask, rng):
-    from wmhqc import augment
-
-    return augment.affine(*augment.flip(volume, mask, rng), rng)
+    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5, disable=total == 0)

@@ -101,7 +101,7 @@ def inpainter(run, *, slopes: str = "channel", **options):
         Path(run) / "error_maps" / "rec_unet",
         {"build": "rec_unet", "size": _size(run), "slopes": slopes},
         part(table, "train"),
-        lambda case, rng: training.reconstruction_example(load(run, case), _move, rng),
+        lambda case, rng: training.reconstruction_example(load(run, case), augment.move, rng),
         [training.reconstruction_example(load(run, case)) for case in part(table, "validation")],
         loss=losses.inpainting_loss,
         **options,
@@ -124,7 +124,7 @@ def dice_regressors(run, **options) -> tuple[pd.DataFrame, dict]:
             prepared, maps = stages.load(run, case)
             pair = regression.pair_of(name, maps, prepared.volume[..., 1])
             true = metrics.lesion_dice(maps["mask"], prepared.lesion > 0)
-            return training.regression_example(pair, true, None if rng is None else _move, rng)
+            return training.regression_example(pair, true, None if rng is None else augment.move, rng)
 
         net, histories[name] = _fit(
             Path(run) / "dice_regression" / f"reg_net_{name}",
@@ -170,7 +170,3 @@ def _fit(folder, described, cases, example, validation, **options):
 
 def _size(run) -> int:
     return read_json(Path(run) / "data" / "settings.json")["size"]
-
-
-def _move(volume, mask, rng):
-    return augment.affine(*augment.flip(volume, mask, rng), rng)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import pandas as pd
 
 from wmhqc import cohort, errormaps, preprocess, reference, regression, scores, training
 from wmhqc.assess import assess
-from wmhqc.experiment import merge
+from wmhqc.experiment import merge, progress
 from wmhqc.files import load_maps, read_json, save_maps, sha256, write_json, write_table
 
 DATA = {"size": None, "cases": None, "seed": 0, "ms17": True}
@@ -118,7 +117,7 @@ def prepare(table: pd.DataFrame, folder, size: int, jobs: int | None = None) -> 
         for row in table.to_dict("records")
     ]
     done = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator")(work)
-    return pd.DataFrame(_progress(done, "prepared cases", len(work)))
+    return pd.DataFrame(progress(done, "prepared cases", len(work)))
 
 
 def asked(run) -> pd.DataFrame:
@@ -229,7 +228,7 @@ def _stage(run, chapter, kinds, chosen, one: Callable) -> pd.DataFrame:
         keys = {row.case: _key(chosen, weights, row.made_from) for row in part.itertuples()}
         missing = [case for case, key in keys.items() if _found(places[case]).get("key") != key]
         nets = networks(run, name, kinds) if missing else {}
-        for case in _progress(missing, f"{chapter}, networks {name}", len(missing)):
+        for case in progress(missing, f"{chapter}, networks {name}", len(missing)):
             maps, row = one(preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz"), nets)
             save_maps(places[case], **maps)
             write_json({"key": keys[case], "row": row}, places[case].with_suffix(".json"))
@@ -276,9 +275,3 @@ def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     if "reconstruction" in maps:
         maps["error"] = prepared.volume[..., 1] / 255 - maps["reconstruction"]
     return prepared, maps
-
-
-def _progress(items, what, total):
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5) if total else items
