@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -52,28 +51,13 @@ def draw(model):
     small = 10 if columns < 6 else 11  # a wider figure is shown smaller
     for name, block in blocks.items():
         x, y = place[name]
-        axis.add_patch(
-            FancyBboxPatch(
-                (x - _HALF, y - _HALF),
-                2 * _HALF,
-                2 * _HALF,
-                boxstyle="round,pad=0,rounding_size=0.05",
-                facecolor=block["colour"],
-                edgecolor="#222222",
-                linewidth=2.4 if block["dropout"] else 0.8,
-            )
-        )
+        style = {"facecolor": block["colour"], "edgecolor": "#222222", "linewidth": 2.4 if block["dropout"] else 0.8}
+        corner, round_ = (x - _HALF, y - _HALF), "round,pad=0,rounding_size=0.05"
+        axis.add_patch(FancyBboxPatch(corner, 2 * _HALF, 2 * _HALF, boxstyle=round_, **style))
         title = re.sub(r"(\d)", r" \1", name, count=1)
         axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", fontsize=12, weight="bold")
-        axis.text(
-            x,
-            y + 0.02,
-            "\n".join(block["layers"]),
-            ha="center",
-            va="center",
-            fontsize=small,
-            linespacing=1.15,
-        )
+        layers = "\n".join(block["layers"])
+        axis.text(x, y + 0.02, layers, ha="center", va="center", fontsize=small, linespacing=1.15)
         axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=11)
     for start, stop in edges:
         _arrow(axis, place[start], place[stop])
@@ -94,20 +78,9 @@ def _arrow(axis, start: tuple, stop: tuple) -> None:
     else:
         ends, path = ((x0 + _HALF, y0), (x1, y1 + _HALF)), "angle,angleA=0,angleB=90"
     skip = y0 == y1 and x1 - x0 > 1
-    axis.annotate(
-        "",
-        ends[1],
-        ends[0],
-        arrowprops={
-            "arrowstyle": "-|>",
-            "color": "#222222",
-            "linewidth": 1.4,
-            "shrinkA": 0,
-            "shrinkB": 0,
-            "linestyle": "dashed" if skip else "solid",
-            "connectionstyle": path,
-        },
-    )
+    arrow = {"arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    arrow |= {"linestyle": "dashed" if skip else "solid", "connectionstyle": path}
+    axis.annotate("", ends[1], ends[0], arrowprops=arrow)
 
 
 def _blocks(model) -> tuple[dict, list]:
@@ -116,11 +89,12 @@ def _blocks(model) -> tuple[dict, list]:
     A layer belongs to the block its name begins with; another (an addition, say)
     belongs to the block of its last input.
     """
+    import keras
+
     names = ("stem", "down", "up", "head", "output", "conv", "flatten", "dice")
-    config = {layer["name"]: layer for layer in model.get_config()["layers"]}
     blocks, edges, block_of = {}, [], {}
     for layer in model.operations:  # unlike `layers`, with the additions
-        inputs = _inputs(config[layer.name]["inbound_nodes"])
+        inputs = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)]
         kind = type(layer).__name__
         if kind == "InputLayer":
             given = f"input {_shape(layer.output.shape[1:])}"
@@ -144,16 +118,6 @@ def _blocks(model) -> tuple[dict, list]:
         colours = {"down": "#cfe5f5", "conv": "#cfe5f5", "up": "#fde2c4", "head": "#d5efe3"}
         entry["colour"] = next((c for start, c in colours.items() if name.startswith(start)), "#eeeeee")
     return blocks, edges
-
-
-def _inputs(node) -> list[str]:
-    """Names of the layers whose outputs a layer takes, from its entry in a model's config."""
-    if isinstance(node, Mapping):
-        history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
-        return [history[0]] if history else [name for part in node.values() for name in _inputs(part)]
-    if isinstance(node, (list, tuple)):
-        return [name for part in node for name in _inputs(part)]
-    return []
 
 
 def _words(layer, kind: str) -> str:

@@ -229,7 +229,7 @@ def _stage(run, chapter, kinds, chosen, one: Callable) -> pd.DataFrame:
         missing = [case for case, key in keys.items() if _found(places[case]).get("key") != key]
         nets = networks(run, name, kinds) if missing else {}
         for case in progress(missing, f"{chapter}, networks {name}", len(missing)):
-            maps, row = one(preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz"), nets)
+            maps, row = one(prepared(run, case), nets)
             save_maps(places[case], **maps)
             write_json({"key": keys[case], "row": row}, places[case].with_suffix(".json"))
     rows = pd.DataFrame([_found(place)["row"] for place in places.values()])
@@ -262,10 +262,14 @@ def mean(run, case: str) -> np.ndarray:
     return load_maps(Path(run) / "uncertainty" / "maps" / f"{case}.npz")["mean"]
 
 
+def prepared(run, case: str) -> preprocess.Prepared:
+    """A prepared case of a run."""
+    return preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz")
+
+
 def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     """A prepared case, and those of its maps that are there: mean, entropy, mask, reconstruction, error."""
-    prepared = preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz")
-    maps = {}
+    found, maps = prepared(run, case), {}
     for chapter in ("uncertainty", "error_maps"):
         path = Path(run) / chapter / "maps" / f"{case}.npz"
         if path.exists():
@@ -273,5 +277,5 @@ def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     if "mean" in maps:
         maps = regression.with_entropy(maps)
     if "reconstruction" in maps:
-        maps["error"] = prepared.volume[..., 1] / 255 - maps["reconstruction"]
-    return prepared, maps
+        maps["error"] = found.volume[..., 1] / 255 - maps["reconstruction"]
+    return found, maps
