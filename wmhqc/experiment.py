@@ -115,8 +115,11 @@ def _refuse_other_folds(run, folds):
     path = run / "folds.csv"
     if not path.exists():
         return
-    before, now = (set(table.itertuples(index=False, name=None)) for table in (pd.read_csv(path, dtype=str), folds))
-    other = sorted({case for case, *_ in before ^ now})
+    before = pd.read_csv(path, dtype=str).set_index("case")
+    now = folds.astype(str).set_index("case")
+    other = sorted(set(before.index) ^ set(now.index)) or [
+        c for c in now.index if tuple(before.loc[c]) != tuple(now.loc[c])
+    ]
     if other:
         raise ValueError(
             f"{run} was started with other cases or folds (they differ in {len(other)}: {', '.join(other[:5])}); its "
