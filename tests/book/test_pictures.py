@@ -34,6 +34,8 @@ def test_in_the_dark_no_picture_is_a_white_slab_and_no_scan_is_changed(page, nam
     for picture in opened(page, name, 1280, "dark"):
         alt, chart = picture.get_attribute("alt"), picture.evaluate("image => image.classList.contains('chart')")
         seen = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"))
+        edge = np.concatenate([seen[2], seen[-3], seen[:, 2], seen[:, -3]])
+        assert np.median(edge) < 60, f"a light frame: {alt}"
         assert (seen > 200).mean() < 0.35, f"a white slab: {alt}"
         assert (picture.evaluate("image => getComputedStyle(image).filter") == "none") != chart, alt
         if chart:  # scans stand on black: what is turned must have stood on white

@@ -206,7 +206,8 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         if "predicted" in panel:
             _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 2, edge=True)
         _sides(axis)
-        axis.set(xticks=[], yticks=[], facecolor="black")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
         axis.set_title(title, fontsize=16)
     return closed(figure)
 
@@ -363,6 +364,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss")
             label=f"kept: epoch {best['epoch']:.0f}",
         )
         axis.set(title=title, xlabel="epoch", ylabel=ylabel)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
