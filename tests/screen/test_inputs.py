@@ -157,3 +157,11 @@ def test_a_mask_that_is_shifted_against_the_scan_is_noted(scan, name):
     inputs.read(resave(row, name, lambda a: np.roll(a, 2, 1)), notes=notes)
     found = f"The {inputs.INPUTS[name]} fits the FLAIR better when moved by (+0, -2, +0) voxels"
     assert len(notes) == 1 and notes[0].startswith(found) and "is its header right" in notes[0]
+
+
+@pytest.mark.parametrize("change", [lambda a: a * 2, lambda a: 2000 - a, lambda a: a + a % 2, lambda a: a / 3 + 9])
+def test_a_flair_of_another_scale_is_no_t1(scan, change):
+    text = refusal(resave(scan | {"t1": scan["flair"]}, "t1", lambda a: change(a.astype(np.float32))))
+    assert "T1 and FLAIR are the same image but for its scale" in text and "give the T1-weighted scan" in text
+    with pytest.raises(cohort.CohortError, match="the same image"):
+        inputs.read(scan | {"t1": scan["flair"]}, resample=True)
