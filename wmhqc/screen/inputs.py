@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import checks, cohort
-from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image, resample_to
+from wmhqc.images import UNPLACED, binary, copy_codes, forms_differ, grid_mismatch, is_placed, load_image, resample_to
 
 #: The images that a row of a case may name, beside `case`.
 INPUTS = {
@@ -89,6 +89,10 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     flair, problems = images["flair"], _Problems(row)
     if not is_placed(flair):
         notes.append(f"{UNPLACED[0].upper()}{UNPLACED[1:]}.")
+    for name, image in images.items():
+        if apart := forms_differ(image):
+            words = f"qform and sform lie {apart} apart; the sform was used, other programs may use the qform"
+            notes.append(f"In the header of the {INPUTS[name]} {words}.")
     moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
         images[name] = _moved(name, images[name], flair, problems, notes)
@@ -124,6 +128,7 @@ def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
         problems.add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
         return
     images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    copy_codes(images["segmentation"], image)
     if difference := "flair" in images and grid_mismatch(image, images["flair"]):
         words = f"segmentation is not on the grid of the FLAIR ({difference})"
         problems.add("segmentation", words, checks.RESAMPLE)
