@@ -291,3 +291,8 @@ def test_tertiles_are_thirds():
         "large",
         "small",
     ]
+
+
+def test_larger_counts_pairs():
+    assert failure.larger([2, 3], [1, 2, 4]) == (1 + 0.5 + 1 + 1) / 6  # 2 over 1, 2 beside 2; 3 over 1 and 2
+    assert failure.larger([5.0], [1.0]) == 1 and np.isnan(failure.larger([], [1.0]))

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.isotonic import IsotonicRegression
 
 from wmhqc import thresholds
 from wmhqc.failure import confusion, flag, proportion_interval
@@ -48,19 +47,6 @@ def test_coverage(coverage, accepted):
 def test_message_tells_what_was_reached():
     choice = thresholds.for_coverage(DICE, CONF, TAU, 0.7)
     assert choice.message == "validation: 3 of 10 flagged, 3 of 4 failed caught, 1 of 7 accepted failed"
-
-
-@pytest.mark.parametrize("miss, count", [(0.5, 0), (1.5, 3), (4.0, 6), (100.0, 6)])
-def test_cost_by_hand(miss, count):
-    # Catching the last failure costs two good cases more: worth it once a miss costs more than 3 reviews.
-    assert flagged(thresholds.for_cost(DICE, CONF, TAU, miss)).sum() == count
-
-
-@pytest.mark.parametrize("miss", [1.3, 2.7, 7.1])
-def test_cost_is_the_rule_on_the_fitted_chance_of_failure(miss):
-    dice, q = draw(80, 1)
-    chance = IsotonicRegression(increasing=False).fit(q, dice < TAU).predict(q)
-    assert (flagged(thresholds.for_cost(dice, q, TAU, miss), q) == (chance > 1 / miss)).all()
 
 
 def test_agreement_is_youdens_index():
@@ -430,7 +416,6 @@ def test_a_tie_is_accepted_or_flagged_whole():
         (lambda: thresholds.for_coverage([0.5, np.nan], [1, 2], TAU), "1 Dice missing"),
         (lambda: thresholds.for_coverage([0.5], [1, 2], TAU), "one Dice and one confidence"),
         (lambda: thresholds.for_coverage(DICE, CONF, TAU, 80), "coverage must lie between 0 and 1, got 80"),
-        (lambda: thresholds.for_cost(DICE, CONF, TAU, 0), "costs must be positive"),
         (lambda: thresholds.guaranteed_risk(DICE, CONF, TAU, risk=10), "risk must lie between 0 and 1"),
     ],
 )

@@ -20,7 +20,7 @@ import pandas as pd
 
 from wmhqc.checks import NAMES, fit_problems, image_problem
 from wmhqc.files import replacing
-from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image
+from wmhqc.images import UNPLACED, binary, copy_codes, grid_mismatch, is_placed, load_image
 
 PATHS = ["t1", "flair", "lesion", "brainmask", "lesion2"]
 COLUMNS = ["case", "database", "site", "patient", *PATHS[:-1], "lesion_rule", "lesion2", "synthetic"]
@@ -51,7 +51,7 @@ def write_csv(table: pd.DataFrame, path) -> None:
     root = Path(path).parent.resolve()
 
     def relative(value):
-        if not _given(value):
+        if not given(value):
             return ""
         full = Path(os.path.abspath(value))
         return full.relative_to(root).as_posix() if full.is_relative_to(root) else str(full)
@@ -82,7 +82,7 @@ def read_csv(path) -> pd.DataFrame:
         raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
 
     def absolute(value):
-        return os.path.abspath(path.parent / value) if _given(value) else ""
+        return os.path.abspath(path.parent / value) if given(value) else ""
 
     for name in PATHS:
         if name in table:
@@ -118,7 +118,8 @@ def as_table(rows, source: str) -> pd.DataFrame:
     return table[COLUMNS + [name for name in table if name not in COLUMNS]].reset_index(drop=True)
 
 
-def _given(value) -> bool:
+def given(value) -> bool:
+    """Is a cell of a cohort table filled? An empty path counts as none."""
     return isinstance(value, (str, Path)) and str(value) != ""
 
 
@@ -126,8 +127,8 @@ def credit(row: Mapping) -> str:
     """Where a case is from, for below a picture of it: licence and citation, or synthetic."""
     if row.get("synthetic"):
         return f"{row['case']}: synthetic"
-    given = [text for text in (row.get("licence"), row.get("citation")) if _given(text)]
-    return f"{row['case']}: {'. '.join(given) or 'real, source unknown'}"
+    texts = filter(given, (row.get("licence"), row.get("citation")))
+    return f"{row['case']}: {'. '.join(texts) or 'real, source unknown'}"
 
 
 # ------------------------------------------------------------------------------- one case
@@ -149,11 +150,11 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
         The mask cannot be read, or has values that the rule does not know.
     """
     rule = row.get("lesion_rule")
-    rule = rule if _given(rule) else ""
+    rule = rule if given(rule) else ""
     image = load_image(row["lesion"])
     mask = binary(np.asanyarray(image.dataobj), row["lesion"], rule)
     if rule in ("union", "intersection"):
-        if not _given(row.get("lesion2")):
+        if not given(row.get("lesion2")):
             raise ValueError(f"lesion_rule {rule!r} of {row['lesion']} needs a second mask, in the column lesion2")
         second = load_image(row["lesion2"])
         difference = grid_mismatch(second, image)
@@ -162,6 +163,7 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
         combine = np.logical_or if rule == "union" else np.logical_and
         mask = combine(mask, binary(np.asanyarray(second.dataobj), row["lesion2"]))
     result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    copy_codes(result, image)
     result.set_filename(str(row["lesion"]))
     return result
 
@@ -243,7 +245,7 @@ def _read_images(row: Mapping, images: dict) -> list[tuple[str, str, str]]:
     """Fill `images`; what is wrong with single files, as (column, problem, action)."""
     problems = []
     for name, label in NAMES.items():
-        if not _given(row.get(name)):
+        if not given(row.get(name)):
             if name in ("t1", "flair"):
                 problems.append((name, f"no {label} given", "give its path in the cohort table"))
             continue
@@ -301,10 +303,10 @@ def _facts(row: Mapping) -> dict:
     flair = load_image(row["flair"])
     sizes = nib.affines.voxel_sizes(flair.affine)
     ml = float(np.prod(sizes)) / 1000
-    brain = load_image(row["brainmask"] if _given(row.get("brainmask")) else row["t1"])
+    brain = load_image(row["brainmask"] if given(row.get("brainmask")) else row["t1"])
     brain_ml = ml * np.count_nonzero(np.asanyarray(brain.dataobj) > 0)
     lesion_ml = float("nan")
-    if _given(row.get("lesion")):
+    if given(row.get("lesion")):
         lesion_ml = ml * np.count_nonzero(load_lesion(row).dataobj)
     return {
         **dict(zip(("voxel_x", "voxel_y", "voxel_z"), sizes.round(4).tolist())),

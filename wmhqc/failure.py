@@ -158,6 +158,11 @@ def auroc(dice, confidence, tau: float) -> np.ndarray:
     return _divide(wins, bad * (n - bad))
 
 
+def larger(values, others) -> float:
+    """Chance that one of `values` (n,) exceeds one of `others` (m,), ties count half; NaN if either is empty."""
+    return float(auroc(np.repeat([1, 0], (len(values), len(others))), np.concatenate([values, others]), 0.5))
+
+
 def average_precision(dice, confidence, tau: float) -> np.ndarray:
     """Mean over the failed cases of the PPV when flagging every case up to this one.
 

@@ -145,13 +145,9 @@ def prepare_row(row: Mapping, size: int = 128) -> Prepared:
     The lesion mask is read by `wmhqc.cohort.load_lesion`, which knows the labels and raters of
     the databases.
     """
-
-    def given(column: str):
-        value = row.get(column)
-        return value if isinstance(value, (str, Path)) and str(value) else None
-
-    lesion = cohort.load_lesion(row) if given("lesion") else None
-    made = prepare(row["case"], row["t1"], row["flair"], lesion, given("brainmask"), size)
+    masks = {name: row[name] for name in ("lesion", "brainmask") if cohort.given(row.get(name))}
+    lesion = cohort.load_lesion(row) if "lesion" in masks else None
+    made = prepare(row["case"], row["t1"], row["flair"], lesion, masks.get("brainmask"), size)
     return replace(made, made_from=fingerprint(row, size))
 
 
@@ -159,9 +155,8 @@ def fingerprint(row: Mapping, size: int) -> str:
     """SHA-256 over the files of a case, the size of the cube and the version of this recipe: the case's lineage."""
     digest = hashlib.sha256(f"{RECIPE}/{size}/{row.get('lesion_rule') or ''}".encode())
     for column in ("t1", "flair", "lesion", "lesion2", "brainmask"):
-        path = row.get(column)
-        if isinstance(path, (str, Path)) and str(path):
-            digest.update(f"/{column}:{sha256(path)}".encode())
+        if cohort.given(row.get(column)):
+            digest.update(f"/{column}:{sha256(row[column])}".encode())
     return digest.hexdigest()
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import ndimage
 
 from wmhqc import failure
+from wmhqc.metrics import CONNECTED
 
-CUBE = np.ones((3, 3, 3), bool)  # lesions touch by face, edge or corner, as in the WMH challenge
 HIGH = 0.3  # bit: from here on a voxel counts as marked
 
 
@@ -43,7 +43,7 @@ def split(mask, lesion, brain) -> dict[str, np.ndarray]:
             f"expected three masks of one shape, got {mask.shape} (segmentation), {lesion.shape} (manual) and "
             f"{brain.shape} (brain)"
         )
-    labels, _ = ndimage.label(lesion, CUBE)
+    labels, _ = ndimage.label(lesion, CONNECTED)
     found = np.isin(labels, np.unique(labels[mask & lesion]))
     return {
         "true_positive": mask & lesion,
@@ -79,14 +79,14 @@ def entropy_row(entropy, mask, lesion, brain) -> dict[str, float]:
     """
     parts = split(mask, lesion, brain)
     high = entropy > HIGH
-    labels, _ = ndimage.label(np.asarray(lesion) > 0, CUBE)
+    labels, _ = ndimage.label(np.asarray(lesion) > 0, CONNECTED)
     missed = np.unique(labels[parts["missed_whole"]])
     return {
         **means(entropy, parts, "entropy"),
         **{f"high_{part}": int(high[parts[part]].sum()) for part in ("missed_part", "missed_whole", "healthy")},
         "missed_lesions": len(missed),
         "missed_marked": len(np.intersect1d(missed, labels[high])),
-        "auroc_missed_whole": _auroc(entropy[parts["missed_whole"]], entropy[parts["healthy"]]),
+        "auroc_missed_whole": failure.larger(entropy[parts["missed_whole"]], entropy[parts["healthy"]]),
     }
 
 
@@ -135,8 +135,8 @@ def lesion_auroc(values, mask, lesion, brain) -> dict[str, float]:
     parts = split(mask, lesion, brain)
     missed = parts["missed_part"] | parts["missed_whole"]
     return {
-        "inside": _auroc(values[parts["true_positive"]], values[parts["false_positive"]]),
-        "outside": _auroc(values[missed], values[parts["healthy"]]),
+        "inside": failure.larger(values[parts["true_positive"]], values[parts["false_positive"]]),
+        "outside": failure.larger(values[missed], values[parts["healthy"]]),
     }
 
 
@@ -171,13 +171,3 @@ def by_part(rows: pd.DataFrame, name: str) -> pd.DataFrame:
         estimate = failure.bootstrap(lambda sample: sample.mean(-1), values) if len(values) else (np.nan,) * 3
         found[part] = dict(zip(("mean", "low", "high"), estimate)) | {"cases": len(values)}
     return pd.DataFrame.from_dict(found, orient="index").astype({"cases": int}).rename_axis("part")
-
-
-def _auroc(positive, negative) -> float:
-    """Chance that a value of the first sample exceeds one of the second, ties counted half."""
-    from scipy.stats import rankdata
-
-    if not (len(positive) and len(negative)):
-        return np.nan
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    return float((ranks.sum() / len(positive) - (len(positive) + 1) / 2) / len(negative))

@@ -3,7 +3,7 @@
 Every rule looks only at *validation* cases (their Dice and confidence) and
 returns a `Choice`. Chosen on test cases, a threshold flatters itself.
 
-Rules without a guarantee: `for_sensitivity`, `for_coverage`, `for_cost`,
+Rules without a guarantee: `for_sensitivity`, `for_coverage`,
 `for_agreement`. Rules with a guarantee for new cases that are exchangeable with
 the validation cases (same scanners, same patients, no new artefact):
 
@@ -95,28 +95,19 @@ def for_coverage(dice, confidence, tau: float, coverage: float = 0.8) -> Choice:
     return _reached(dice, confidence, tau, np.sort(confidence)[-accept])
 
 
-def for_cost(dice, confidence, tau: float, miss: float, review: float = 1.0) -> Choice:
-    """Least total cost on the validation cases: `miss` per failed case accepted, `review` per case flagged.
-
-    The same as flagging where the chance of failure, fitted as a falling
-    function of confidence, exceeds review / miss. Of equal costs the lowest threshold.
-    """
-    if not (miss > 0 and review > 0):
-        raise ValueError(f"costs must be positive, got miss={miss} and review={review}")
-    return _best(dice, confidence, tau, lambda c: -(miss * c["fn"] + review * c["flagged"]))
-
-
 def for_agreement(dice, confidence, tau: float) -> Choice:
-    """Highest sensitivity + specificity on the validation cases (Youden's index).
+    """Highest sensitivity + specificity on the validation cases (Youden's index), the lowest threshold of equals.
 
     The paper took "a threshold value which correlated with failed segmentation
     results"; this is such a rule written down. It does not maximise the mean
     Dice after removal, which is highest when nearly everything is removed.
     """
-    failed = np.asarray(dice) < tau
-    if failed.all() or not failed.any():
+    dice, confidence = _cases(dice, confidence)
+    if len(np.unique(dice < tau)) < 2:
         return Choice(math.nan, "needs both failed and good validation cases")
-    return _best(dice, confidence, tau, lambda c: c["sensitivity"] + c["specificity"])
+    candidates = [-np.inf, *np.unique(confidence[np.isfinite(confidence)]), np.inf]
+    found = [confusion(dice, flag(_undefined(confidence), threshold), tau) for threshold in candidates]
+    return _reached(dice, confidence, tau, candidates[np.argmax([c["sensitivity"] + c["specificity"] for c in found])])
 
 
 # ---------------------------------------------------------------- with a guarantee
@@ -441,14 +432,6 @@ def _reached(dice, confidence, tau: float, threshold: float, risk: float = math.
         f"{c['fn']} of {accepted} accepted failed"
     )
     return Choice(float(threshold), message, risk, accepted / len(dice))
-
-
-def _best(dice, confidence, tau: float, value: Callable) -> Choice:
-    """Threshold with the highest value of its confusion counts, the lowest of equals."""
-    dice, confidence = _cases(dice, confidence)
-    candidates = np.concatenate([[-np.inf], np.unique(confidence[np.isfinite(confidence)]), [np.inf]])
-    values = [value(confusion(dice, flag(_undefined(confidence), t), tau)) for t in candidates]
-    return _reached(dice, confidence, tau, candidates[int(np.argmax(values))])
 
 
 def _undefined(confidence) -> np.ndarray:

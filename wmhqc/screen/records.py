@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from wmhqc import __version__, reference
+from wmhqc.cohort import given
 from wmhqc.files import replacing, sha256
 from wmhqc.images import copy_codes
 from wmhqc.screen import output
-from wmhqc.screen.inputs import INPUTS, given
+from wmhqc.screen.inputs import INPUTS
 from wmhqc.screen.labels import LABELS
 from wmhqc.screen.output import inside, names, stem
 
@@ -177,7 +178,7 @@ def provenance(row: Mapping) -> dict:
 
     packages = ("wmhqc", "tensorflow", "keras", "numpy", "nibabel")
     return {
-        "inputs": {name: {"path": str(row[name]), "sha256": sha256(row[name])} for name in INPUTS if given(row, name)},
+        "inputs": {n: {"path": str(path), "sha256": sha256(path)} for n in INPUTS if given(path := row.get(n))},
         "source": str(row.get("source", "")),
         "software": {"python": platform.python_version()} | {name: installed(name) for name in packages},
         "reference": sha256(reference.folder() / "manifest.json"),
