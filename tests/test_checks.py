@@ -1,5 +1,7 @@
 """Is what is given a brain, and is a mask one of lesions? Contrast of a mask on FLAIR."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from toy import AFFINE, SHAPE, scan
 
 from wmhqc import checks
+from wmhqc.images import load_image
 
 TOY = scan()
 
@@ -91,3 +94,27 @@ def test_contrast_does_not_depend_on_the_scale(factor, offset):
     assert checks.contrast(lesion, factor * flair + offset, brain, AFFINE) == pytest.approx(
         checks.contrast(lesion, flair, brain, AFFINE), abs=1e-9
     )
+
+
+# ---------------------------------------------------------------- a mask that lies some voxels away
+
+
+def test_a_mask_of_few_voxels_is_not_said_to_be_shifted():
+    brain, flair = np.ones((30,) * 3, bool), np.random.default_rng(0).normal(size=(30,) * 3)
+    mask = np.zeros(brain.shape, bool)
+    mask[10:13, 10:13, 10:13] = True  # 27 voxels
+    assert checks.shift(np.roll(mask, 3, 0), flair + 9 * mask, brain, np.eye(4)) == ""
+    mask[10:14, 10:14, 10:14] = True
+    assert "(-3, +0, +0)" in checks.shift(np.roll(mask, 3, 0), flair + 9 * mask, brain, np.eye(4))
+    assert checks.shift(mask, flair + 9 * mask, brain, np.eye(4)) == ""
+
+
+def test_no_true_mask_is_said_to_be_shifted_and_by_three_voxels_all_are(shared):
+    for folder in sorted((shared / "data" / "real").glob("sub-*")):
+        flair, brain = (load_image(folder / f"{folder.name}_{name}.nii.gz") for name in ("FLAIR", "brainmask"))
+        scan = np.asanyarray(flair.dataobj), np.asanyarray(brain.dataobj) > 0, flair.affine
+        for path in sorted(folder.glob("*_lesion.nii.gz")) + sorted(folder.glob("pred/*_pred-*")):
+            mask = np.asanyarray(load_image(path).dataobj) > 0
+            assert checks.shift(mask, *scan) == "", path
+            # one that was drawn at 1 mm lies best a voxel beside
+            assert re.search(r"\(-[34], \+0, \+0\)", checks.shift(np.roll(mask, 3, 0), *scan)), path

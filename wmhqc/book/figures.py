@@ -1,8 +1,8 @@
 """Static figures of the book (matplotlib).
 
-Every function returns the figure and shows nothing. Backgrounds are white, so that figures
-read on a dark page as well; colours are safe for the colour-blind, and nothing is said by
-colour alone.
+Every function returns the figure and shows nothing. Words are large enough for a phone
+(`wmhqc.book.phone`). Brains stand on black, as in a viewer of scans; charts stand on white, which the page
+turns dark in its dark theme. Colours are safe for the colour-blind, and nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from wmhqc.book.phone import DESK, PHONE, closed, on_black
+
 #: Colours of Okabe and Ito, which the colour-blind can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#595959"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-
-
 # --- maps ----------------------------------------------------------------------------------
 
 #: Columns of `case_maps`: name of the map and its title, in the order of the paper's Fig. 1.
@@ -63,7 +63,8 @@ def maps(prepared, mc=None, reconstruction: np.ndarray | None = None) -> dict:
     return found
 
 
-def case_maps(cases: Mapping[str, Mapping]):
+@on_black
+def case_maps(cases: Mapping[str, Mapping], tall: bool = False):
     """One row of maps for each case, as in the paper's Fig. 1.
 
     Each row is the axial slice with most lesion (manual, or else predicted), seen from the feet: the
@@ -76,6 +77,8 @@ def case_maps(cases: Mapping[str, Mapping]):
         Label of a row -> its maps, as `maps` makes them: any of the names in `MAPS` (T1,
         FLAIR and what is like them in [0, 255]), `lesion` and `spacing` (mm); all (n, n, n).
         A map that no case has gets no column.
+    tall : bool
+        One column for each case instead, for a phone: more than four maps in a row are for a desk.
 
     Returns
     -------
@@ -94,14 +97,10 @@ def case_maps(cases: Mapping[str, Mapping]):
         "uncertainty": {"cmap": "cividis", "vmin": 0, "vmax": 1},
         "error": {"cmap": _blue_orange(), "vmin": -limit, "vmax": limit},
     }
-    figure, axes = plt.subplots(
-        len(cases),
-        len(columns),
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-        figsize=(2.1 * len(columns) + 0.4, 2.55 * len(cases) + 0.7),
-    )
+    across, down = (len(cases), len(columns)) if tall else (len(columns), len(cases))
+    size = (1.8 * across + 1.3, 2.2 * down + 0.6) if tall else (2.1 * across + 0.4, 2.55 * down + 0.7)
+    figure, axes = plt.subplots(down, across, squeeze=False, layout="constrained", figsize=size)
+    axes = axes.T if tall else axes
     images = {}
     for row, (label, case) in zip(axes, cases.items(), strict=True):
         x, y, _ = case.get("spacing", (1, 1, 1))
@@ -109,7 +108,6 @@ def case_maps(cases: Mapping[str, Mapping]):
             axis.set(xticks=[], yticks=[], facecolor="black")
             axis.spines[:].set_visible(False)
             if name not in case:
-                axis.set_facecolor("white")
                 axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
                 continue
             cut = case[name][:, :, slices[label]].T
@@ -121,18 +119,18 @@ def case_maps(cases: Mapping[str, Mapping]):
             if name == "error":
                 _outline(axis, cut, limit / 3, "black", "solid", 0.6)
                 _outline(axis, cut, -limit / 3, "black", "dashed", 0.6)
-        row[0].set_ylabel(label, fontsize=15)
+        (row[0].set_title if tall else row[0].set_ylabel)(label, fontsize=15)
         _sides(row[0])
-    for axis, name in zip(axes[0], columns, strict=True):
-        axis.set_title(MAPS[name], fontsize=15)
     for column, name in enumerate(columns):
+        first = axes[0, column]
+        (first.set_ylabel if tall else first.set_title)(MAPS[name], fontsize=15)
         if name in _BARS:
-            bar = figure.colorbar(images[name], ax=axes[:, column], location="bottom", shrink=0.9, pad=0.02)
-            bar.set_label(_BARS[name], fontsize=15)
+            where = "right" if tall else "bottom"
+            bar = figure.colorbar(images[name], ax=axes[:, column], location=where, shrink=0.9, pad=0.02)
+            bar.set_label(_BARS[name].replace(" ", "\n", 1) if tall else _BARS[name], fontsize=15)
             low, high = images[name].get_clim()
             bar.set_ticks([low, (low + high) / 2, high], labels=[f"{x:.2g}" for x in (low, (low + high) / 2, high)])
-            bar.ax.tick_params(labelsize=15)
-    return closed(figure)
+    return closed(figure, PHONE if tall or len(columns) <= 4 else DESK)
 
 
 def _slice(case: Mapping) -> int:
@@ -167,17 +165,10 @@ def _blue_orange():
     return LinearSegmentedColormap.from_list("blue_orange", ["#023858", BLUE, "#f7f7f7", "#E69F00", "#7f2704"])
 
 
-def closed(figure):
-    """Hand a figure to the caller alone: pyplot would show it a second time."""
-    import matplotlib.pyplot as plt
-
-    plt.close(figure)
-    return figure
-
-
 # --- scans and cohorts ---------------------------------------------------------------------
 
 
+@on_black
 def pictures(panels: Mapping[str, Mapping], columns: int = 3):
     """Slices (axial or coronal) beside each other, each with its title; the patient's right is on the left.
 
@@ -200,7 +191,7 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         raise ValueError("no picture to show")
     rows, width = -(-len(panels) // columns), min(9, 3 * columns)  # in inches: two can be read on a phone
     size = (width, width / columns * 1.2 * rows)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", facecolor="white", figsize=size)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=size)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, panel) in zip(axes.flat, panels.items()):
@@ -215,7 +206,8 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
         if "predicted" in panel:
             _outline(axis, panel["predicted"].T, 0.5, SKY, "dashed", 2, edge=True)
         _sides(axis)
-        axis.set(xticks=[], yticks=[], facecolor="black")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
         axis.set_title(title, fontsize=16)
     return closed(figure)
 
@@ -249,7 +241,7 @@ def strips(table: pd.DataFrame, columns: Mapping[str, str], by: str, log: tuple[
         squeeze=False,
         layout="constrained",
         facecolor="white",
-        figsize=(6.5, len(columns) * (0.75 + 0.32 * len(groups))),
+        figsize=(5.6, len(columns) * (0.75 + 0.32 * len(groups))),
     )
     rng = np.random.default_rng(0)
     for axis, (column, name) in zip(axes[:, 0], columns.items(), strict=True):
@@ -303,16 +295,16 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
     artefacts = [name for name in table["artefact"].unique() if name != "none"]
     if not artefacts or clean.empty:
         raise ValueError("expected rows of at least one artefact, and of the scans as they are (severity 0)")
-    rows = -(-len(artefacts) // 3)
+    rows = -(-len(artefacts) // 2)
     figure, axes = plt.subplots(
         rows,
-        3,
+        2,
         sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
         facecolor="white",
-        figsize=(7.6, 2.4 * rows + 0.6),
+        figsize=(5.6, 2.2 * rows + 1.2),
     )
     for axis in axes.flat[len(artefacts) :]:
         axis.remove()
@@ -332,9 +324,8 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
         axis.set(title=artefact.replace("_", " "), ylim=(0, 1), xlabel="severity")
         axis.grid(alpha=0.3)
     handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
-    plt.close(figure)
-    return figure
+    figure.legend(handles, names, loc="outside lower center", frameon=False)
+    return closed(figure)
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss"):
@@ -355,9 +346,9 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss")
     if not histories:
         raise ValueError("no history to show")
     figure, axes = plt.subplots(
-        1, len(histories), squeeze=False, layout="constrained", facecolor="white", figsize=(4.2 * len(histories), 3.4)
+        len(histories), 1, squeeze=False, layout="constrained", facecolor="white", figsize=(4.2, 3.4 * len(histories))
     )
-    for axis, (title, history) in zip(axes[0], histories.items(), strict=True):
+    for axis, (title, history) in zip(axes[:, 0], histories.items(), strict=True):
         if len(history) == 0:
             raise ValueError(f"the history of {title} is empty: nothing was trained yet")
         axis.plot(history["epoch"], history["loss"], color=BLUE, label="training")
@@ -373,6 +364,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss")
             label=f"kept: epoch {best['epoch']:.0f}",
         )
         axis.set(title=title, xlabel="epoch", ylabel=ylabel)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
@@ -396,7 +388,7 @@ def predicted(table: pd.DataFrame, tau: float):
     """
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained", facecolor="white")
+    figure, axis = plt.subplots(figsize=(5.6, 4.4), layout="constrained", facecolor="white")
     for (kind, cases), colour, symbol in zip(table.groupby("kind", sort=False), COLOURS, "oDs^xP", strict=False):
         axis.plot(cases["predicted"], cases["true"], symbol, color=colour, markersize=5, label=kind)
     axis.plot([0, 1], [0, 1], ":", color=GREY, label="perfect prediction")

@@ -154,7 +154,7 @@ def draw_prisma():
     import matplotlib.pyplot as plt
 
     flow = prisma()
-    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained", facecolor="white")
+    figure, axes = plt.subplots(figsize=(5.6, 6), layout="constrained", facecolor="white")
     axes.set(xlim=(0, 10), ylim=(-5.9, 0.5))
     axes.set_axis_off()
     face = {"boxstyle": "round,pad=0.5", "linewidth": 1.4, "facecolor": "white"}
@@ -178,7 +178,7 @@ def draw_prisma():
         box(2.6, y, f"{row['studies']} {step}", ORANGE if step == "included" else BLUE)
     lines = [f"{sum(ELSEWHERE.values())} from elsewhere:"] + [f"{n} {way}" for way, n in ELSEWHERE.items()]
     box(7.75, -5, "\n".join(lines), GREY)
-    arrow((5.65, -5.2), (3.75, -5.2))
+    arrow((4.95, -5.2), (3.75, -5.2))
     return closed(figure)
 
 
@@ -192,7 +192,7 @@ def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
     import matplotlib.pyplot as plt
 
     counted = count(table, column)[::-1]
-    figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")
+    figure, axes = plt.subplots(figsize=(5.6, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")
     bars = axes.barh(counted.index, counted, color=[ORANGE if name in marked else BLUE for name in counted.index])
     for bar, name in zip(bars, counted.index, strict=True):
         if name in marked:

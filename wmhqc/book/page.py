@@ -23,10 +23,11 @@ def interval(estimate: float, low: float, high: float, form: str = ".2f") -> str
     """A number with its interval, as in "0.85 (0.77 to 0.92)".
 
     No line breaks inside the brackets. Without them where the ends are not defined;
-    "not defined" where the number is not.
+    "not defined" where the number is not; what rounds to zero has no minus.
     """
     if estimate != estimate:
         return "not defined"
+    form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"
     text = f"{estimate:{form}}"
     return text if low != low or high != high else f"{text} ({low:{form}}\u00a0to\u00a0{high:{form}})"
 
