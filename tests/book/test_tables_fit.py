@@ -1,4 +1,4 @@
-"""No table hides its first column or its answer, no line of code is cut, not in folded cells either: measured on every built page.
+"""No table hides its first column or its answer, no line of code is cut, folded or not: measured on every built page.
 
 A table's answer is its last column. On a wide screen all of a table is seen. On a phone it may scroll sideways in its
 own box; then the first column stays where it is, so that it is seen beside the last one.
