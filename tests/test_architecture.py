@@ -4,9 +4,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from wmhqc.book import architecture
+from wmhqc.book import architecture, phone
 
 
 def texts(figure):
@@ -37,10 +38,14 @@ def test_architecture_is_drawn_from_the_layers():
     assert "conv 128" in texts(architecture.draw(networks.reg_net(16)))
 
 
-def test_words_stay_inside_their_boxes():
+@pytest.mark.parametrize("tall", [False, True])
+def test_words_stay_inside_their_boxes_and_can_be_read(tall):
     from wmhqc import networks
 
-    figure = architecture.draw(networks.mc_unet(128))
+    figure = architecture.draw(networks.mc_unet(128), tall)
+    shown = phone.PHONE if tall else phone.DESK
+    sizes = [text.get_fontsize() for text in figure.axes[0].texts if text.get_text()]
+    assert min(sizes) / 72 / figure.get_figwidth() * shown >= 0.98 * phone.LEAST
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [patch.get_window_extent(renderer) for patch in figure.axes[0].patches]
     for text in figure.axes[0].texts:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from wmhqc.book import figures
+from wmhqc.book import figures, phone
 
 N = 16
 
@@ -56,11 +56,63 @@ def test_maps_of_cases():
     FigureCanvasAgg(figure).draw()
 
 
-def test_figures_are_white_and_not_left_open():
+def test_brains_stand_on_black_charts_on_white_and_none_is_left_open():
     import matplotlib.pyplot as plt
 
-    figure = figures.case_maps({"a": case()})
-    assert figure.get_facecolor() == (1, 1, 1, 1) and plt.get_fignums() == []
+    for figure in (figures.case_maps({"a": case()}), figures.pictures({"a": {"image": np.eye(4)}})):
+        assert figure.get_facecolor() == (0, 0, 0, 1)
+        assert {text.get_color() for axis in figure.axes for text in (axis.title, axis.yaxis.label)} == {"white"}
+    table = pd.DataFrame({"predicted": [0.2], "true": [0.3], "kind": ["a"]})
+    assert figures.predicted(table, 0.5).get_facecolor() == (1, 1, 1, 1)
+    assert plt.get_fignums() == []
+
+
+def least(figure, shown=phone.PHONE):
+    """The smallest words of a figure in px, when it is `shown` px wide."""
+    from matplotlib.text import Text
+
+    FigureCanvasAgg(figure).draw()
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    return min(sizes) / 72 / figure.get_figwidth() * shown
+
+
+def test_words_can_be_read_on_a_phone_and_do_not_leave_the_figure():
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [0.9, 0.5], "val_loss": [0.9, 0.6]})
+    three = {f"sub-ms17p0{i}\n17.2 ml": case() for i in range(3)}
+    drawn = [
+        figures.case_maps(three, tall=True),
+        figures.case_maps({"a": {name: case()[name] for name in ("t1", "flair", "prediction", "uncertainty")}}),
+        figures.pictures({name: {"image": np.eye(4)} for name in ("Dice 0.14, 1.6 ml", "manual lesions", "zipper")}),
+        figures.strips(
+            pd.DataFrame({"group": ["synthetic, thick slices"] * 9, "x": range(1, 10)}), {"x": "x"}, "group", ("x",)
+        ),
+        figures.learning_curves({"a": history, "b": history}),
+        figures.predicted(pd.DataFrame({"predicted": [0.2], "true": [0.3], "kind": ["a"]}), 0.5),
+    ]
+    assert [least(figure) for figure in drawn if least(figure) < 0.98 * phone.LEAST] == []
+    for figure in drawn:
+        box = figure.get_tightbbox()
+        assert box.width <= 1.03 * figure.get_figwidth(), [axis.get_title() for axis in figure.axes]
+    assert least(figures.case_maps(three), phone.DESK) >= 0.98 * phone.LEAST
+
+
+def test_a_tall_figure_of_cases_has_a_column_for_each():
+    wide, tall = (figures.case_maps({"a": case(), "b": case(3)}, tall) for tall in (False, True))
+    assert wide.get_figwidth() > wide.get_figheight() and tall.get_figwidth() < tall.get_figheight()
+    assert [axis.get_title() for axis in tall.axes if axis.get_title()] == ["a", "b"]
+    assert {axis.get_ylabel() for axis in tall.axes} >= set(figures.MAPS.values())
+
+
+def test_a_page_carries_both_layouts_of_a_figure():
+    asked = []
+
+    def draw(tall):
+        asked.append(tall)
+        return figures.pictures({"a": {"image": np.eye(4)}}, columns=1 if tall else 2)
+
+    shown = phone.either(draw, 'two "views"', "chart").data
+    assert asked == [False, True] and shown.count("data:image/png;base64,") == 2
+    assert 'alt="two &quot;views&quot;"' in shown and 'class="chart"' in shown and "max-width: 600px" in shown
 
 
 def test_missing_maps_have_no_column_or_an_empty_cell():
@@ -95,10 +147,10 @@ def test_maps_from_a_prepared_case(shared):
 
 def test_learning_curves():
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.9, 0.5, 0.4], "val_loss": [0.9, 0.6, 0.7]})
-    figure = figures.learning_curves({"MC U-net": history, "Reg-net": history}, ylabel="1 − Dice")
+    figure = figures.learning_curves({"MC U-net": history, "Reg-net": history})
     first = figure.axes[0]
     assert [axis.get_title() for axis in figure.axes] == ["MC U-net", "Reg-net"]
-    assert first.get_ylabel() == "1 − Dice"
+    assert first.get_ylabel() == "loss"
     ring = first.lines[2]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 0.6)
     with pytest.raises(ValueError, match="Reg-net is empty"):

@@ -35,8 +35,13 @@ def test_the_page_carries_the_cells_as_they_are():
 
 def test_columns_may_be_a_list_and_yes_and_no_are_words():
     data = view.table(FRAME.assign(good=FRAME["year"] > 2018), ["name", "good"]).data
-    assert data["columns"][1] == {"name": "good", "label": "good", "shown": True, "number": False}
+    assert data["columns"][1] == {"name": "good", "label": "good", "shown": True, "folded": False, "number": False}
     assert [row[1] for row in data["rows"]] == ["True", "True", "False"]
+
+
+def test_columns_that_are_not_brief_are_folded():
+    data = view.table(FRAME, ["name", "year"], ["kind"], brief=["name"], page=2).data
+    assert [column["folded"] for column in data["columns"]] == [False, True, False] and data["page"] == 2
 
 
 def test_the_state_is_json_and_no_cell_can_end_the_script():
@@ -53,6 +58,7 @@ def test_the_state_is_json_and_no_cell_can_end_the_script():
         ({"filters": ["nothing"]}, "no column 'nothing'"),
         ({"link": "nothing"}, "no column 'nothing'"),
         ({"link": "name"}, "begin with https://, got 'b'"),
+        ({"brief": ["year"]}, "brief names year, which columns does not"),
         ({"columns": []}, "at least one column and one row, got 0 and 3"),
         ({"frame": FRAME.iloc[:0]}, "got 1 and 0"),
     ],

@@ -20,7 +20,7 @@ import pandas as pd
 
 from wmhqc.checks import NAMES, fit_problems, image_problem
 from wmhqc.files import replacing
-from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image
+from wmhqc.images import UNPLACED, binary, copy_codes, grid_mismatch, is_placed, load_image
 
 PATHS = ["t1", "flair", "lesion", "brainmask", "lesion2"]
 COLUMNS = ["case", "database", "site", "patient", *PATHS[:-1], "lesion_rule", "lesion2", "synthetic"]
@@ -163,6 +163,7 @@ def load_lesion(row: Mapping) -> nib.Nifti1Image:
         combine = np.logical_or if rule == "union" else np.logical_and
         mask = combine(mask, binary(np.asanyarray(second.dataobj), row["lesion2"]))
     result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    copy_codes(result, image)
     result.set_filename(str(row["lesion"]))
     return result
 

@@ -136,6 +136,14 @@ def is_placed(image) -> bool:
     return image.header["qform_code"] > 0 or image.header["sform_code"] > 0
 
 
+def forms_differ(image) -> str:
+    """How far qform and sform of a header lie apart, as words; empty if by a voxel at most, or if only one is set."""
+    if not (image.header["qform_code"] > 0 and image.header["sform_code"] > 0):
+        return ""
+    apart = _apart(image.get_qform(), image.get_sform(), image.shape)
+    return f"up to {apart:.1f} mm" if apart > nib.affines.voxel_sizes(image.affine).min() else ""
+
+
 def copy_codes(image, source) -> None:
     """Give an image the sform and qform of another on the same grid, with what their codes say they mean."""
     for form in ("qform", "sform"):
@@ -204,7 +212,12 @@ def grid_mismatch(image, reference) -> str:
     """How the grids of two images differ, as words; empty if voxels lie within a tenth of a voxel."""
     if image.shape[:3] != reference.shape[:3]:
         return f"shapes {image.shape[:3]} and {reference.shape[:3]}"
-    corners = np.array(list(itertools.product(*[(0, n - 1) for n in reference.shape[:3]], [1]))).T
-    distance = np.abs((image.affine - reference.affine) @ corners).max()
+    distance = _apart(image.affine, reference.affine, reference.shape)
     smallest = nib.affines.voxel_sizes(reference.affine).min()
     return f"voxels lie up to {distance:.2f} mm apart" if not distance <= GRID_TOLERANCE * smallest else ""
+
+
+def _apart(affine: np.ndarray, other: np.ndarray, shape: tuple) -> float:
+    """How far two affines put a voxel apart, along one axis, in mm: most at some corner of the grid."""
+    corners = np.array(list(itertools.product(*[(0, n - 1) for n in shape[:3]], [1]))).T
+    return float(np.abs((affine - other) @ corners).max())

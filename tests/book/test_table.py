@@ -144,3 +144,62 @@ def test_the_name_of_a_row_stays_in_view_where_there_is_room(page, file):
 def test_page_is_accessible_in_both_themes_narrow_and_quiet(page, file):
     assert check_page(page, file) == []
     assert accessibility(page, ".wmhqc") == []
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """The reviewed studies, of which four columns stand in a row and the rest below it."""
+    from wmhqc.book import literature
+
+    widget = view.table(
+        literature.studies(),
+        literature.SHOWN,
+        list(literature.CATEGORIES),
+        link="url",
+        noun="studies",
+        brief=["study", "family", "kind", "r"],
+        page=6,
+    )
+    return write(tmp_path_factory.mktemp("folded") / "page.html", widget)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 652), (400, 800)])
+def test_a_long_table_fits_its_window_and_nothing_scrolls_within(page, folded, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(folded)
+    for _ in range(5):
+        assert page.locator(".wmhqc").bounding_box()["height"] <= height
+        assert page.locator(".rows").evaluate(
+            "box => box.scrollHeight <= box.clientHeight + 1 && box.scrollWidth <= box.clientWidth + 1"
+        )
+        if page.get_by_role("button", name="Next").is_enabled():
+            page.get_by_role("button", name="Next").click()
+    assert accessibility(page, ".wmhqc") == []
+
+
+def test_pages_and_folds_go_by_keyboard_and_a_new_choice_begins_at_its_first_row(page, folded):
+    page.goto(folded)
+    first = page.get_by_role("rowheader").first
+    assert "Brusini" in first.text_content() and page.get_by_role("rowheader").count() == 6
+    arrow = page.get_by_role("button", name="More of Brusini et al., 2020")
+    arrow.press("Enter")
+    assert arrow.get_attribute("aria-expanded") == "true"
+    assert page.locator(".more dt").all_text_contents()[:2] == ["Reported", "Target"]
+    arrow.press("Enter")
+    assert page.locator(".more").count() == 0
+    onward, back = page.get_by_role("button", name="Next"), page.get_by_role("button", name="Previous")
+    for _ in range(4):
+        onward.press("Enter")
+    assert page.get_by_text("25 to 29 of 29").count() == 1 and page.get_by_role("rowheader").count() == 5
+    assert onward.is_disabled() and back.evaluate("node => node === document.activeElement")
+    page.get_by_role("button", name="r", exact=True).press("Enter")
+    assert "Xia" in page.get_by_role("rowheader").first.text_content()
+    page.get_by_text("Choose by target").press("Enter")
+    page.get_by_role("combobox", name="Target").select_option("pancreas")
+    assert page.get_by_role("rowheader").count() == 3 and not onward.is_visible()
+
+
+def test_all_rows_are_printed(page, folded):
+    page.goto(folded)
+    page.emulate_media(media="print")
+    assert page.get_by_role("rowheader").count() == 29

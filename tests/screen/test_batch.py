@@ -434,6 +434,22 @@ def test_scans_that_left_their_folder_leave_the_table(scans, judged, tmp_path, c
     assert cli.main(["group", str(out)]) == 0 and len(table(out)) == 4
 
 
+def test_a_scan_that_is_there_twice_is_named(scans, judged, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
+    assert "same scan" not in capsys.readouterr().out + (out / "group.html").read_text()
+    for name in ("FLAIR", "T1w", "brainmask"):  # a copy, packed anew
+        image = nib.load(scans / "sub-a" / f"sub-a_{name}.nii.gz")
+        image.header["descrip"] = b"copy"
+        nib.save(image, scans / "sub-c" / f"sub-c_{name}.nii.gz")
+    shutil.copy(scans / "sub-a" / "sub-a_FLAIR.nii.gz", scans / "sub-b" / "sub-b_FLAIR.nii.gz")  # T1 of another
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0
+    said, page = capsys.readouterr().out, (out / "group.html").read_text()
+    for name in ("sub-b", "sub-c"):
+        assert f"note: sub-a and {name} are the same scan under two names" in said and f"sub-a and {name}" in page
+    assert said.count("the same scan") == 2 and "Some are the same scan under two names" in page
+
+
 def test_no_cell_of_the_table_is_a_formula(scans, judged, tmp_path):
     os.rename(scans / "sub-b", scans / "sub-=1+1")
     for path in (scans / "sub-=1+1").iterdir():

@@ -157,3 +157,25 @@ def test_a_mask_that_is_shifted_against_the_scan_is_noted(scan, name):
     inputs.read(resave(row, name, lambda a: np.roll(a, 2, 1)), notes=notes)
     found = f"The {inputs.INPUTS[name]} fits the FLAIR better when moved by (+0, -2, +0) voxels"
     assert len(notes) == 1 and notes[0].startswith(found) and "is its header right" in notes[0]
+
+
+@pytest.mark.parametrize("change", [lambda a: a * 2, lambda a: 2000 - a, lambda a: a + a % 2, lambda a: a / 3 + 9])
+def test_a_flair_of_another_scale_is_no_t1(scan, change):
+    text = refusal(resave(scan | {"t1": scan["flair"]}, "t1", lambda a: change(a.astype(np.float32))))
+    assert "T1 and FLAIR are the same image but for its scale" in text and "give the T1-weighted scan" in text
+    with pytest.raises(cohort.CohortError, match="the same image"):
+        inputs.read(scan | {"t1": scan["flair"]}, resample=True)
+
+
+@pytest.mark.parametrize("name", ["flair", "t1", "brainmask", "lesion", "segmentation"])
+@pytest.mark.parametrize(("mm", "noted"), [(7, True), (3, False)])
+def test_a_qform_that_disagrees_with_the_sform_is_noted(scan, name, mm, noted):
+    row, notes = scan | {"segmentation": scan["lesion"]}, []
+    image = nib.load(row[name])
+    image.set_qform(nib.affines.from_matvec(image.affine[:3, :3], [0, mm, 0]), 1)  # the sform stays
+    row[name] = row[name].replace(".nii.gz", "-forms.nii.gz")
+    nib.save(image, row[name])
+    images = inputs.read(row, notes=notes)
+    assert np.array_equal(images[name].affine, nib.load(scan["flair"]).affine)
+    words = f"In the header of the {inputs.INPUTS[name]} qform and sform lie up to 7.0 mm apart; the sform was used"
+    assert (len(notes) == 1 and notes[0].startswith(words)) if noted else notes == []

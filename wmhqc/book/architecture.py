@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 
-from wmhqc.book.figures import closed
+from wmhqc.book.phone import DESK, PHONE, closed
 
 #: Column and row of each block of the U-nets; the rows are the four resolutions.
 _UNET = {
@@ -26,13 +25,15 @@ _UNET = {
 _HALF = 0.44  # half the edge of a box; boxes stand one apart
 
 
-def draw(model):
+def draw(model, tall: bool = False):
     """Block diagram of a network, read from its layers (the paper's Fig. 4).
 
     Parameters
     ----------
     model : keras.Model
         A network of `wmhqc.networks`.
+    tall : bool
+        For a phone: the way through the network leads down.
 
     Returns
     -------
@@ -43,46 +44,33 @@ def draw(model):
     import matplotlib.pyplot as plt
     from matplotlib.patches import FancyBboxPatch
 
-    blocks, edges = _blocks(model)
-    place = _UNET if "down64" in blocks else {name: (i, 0) for i, name in enumerate(blocks)}
-    columns, rows = (1 + max(at[i] for at in place.values()) for i in (0, 1))
-    figure, axis = plt.subplots(figsize=(1.9 * columns, 1.8 * rows), facecolor="white")
+    unet = "down64" in _blocks(model)[0]
+    width, height, letters = (1.9, 1.8, 21) if not tall else (1.3, 2.8, 12) if unet else (2.2, 1, 21)
+    blocks, edges = _blocks(model, letters)
+    place = _UNET if unet else {name: (i, 0) for i, name in enumerate(blocks)}
+    turn = 1 if not tall else -1
+    columns, rows = (1 + max(at[::turn][i] for at in place.values()) for i in (0, 1))
+    figure, axis = plt.subplots(figsize=(width * columns, height * rows), facecolor="white")
     axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axis.axis("off")
-    small = 10 if columns < 6 else 11  # a wider figure is shown smaller
     for name, block in blocks.items():
-        x, y = place[name]
-        axis.add_patch(
-            FancyBboxPatch(
-                (x - _HALF, y - _HALF),
-                2 * _HALF,
-                2 * _HALF,
-                boxstyle="round,pad=0,rounding_size=0.05",
-                facecolor=block["colour"],
-                edgecolor="#222222",
-                linewidth=2.4 if block["dropout"] else 0.8,
-            )
-        )
+        x, y = place[name][::turn]
+        style = {"facecolor": block["colour"], "edgecolor": "#222222", "linewidth": 2.4 if block["dropout"] else 0.8}
+        corner, round_ = (x - _HALF, y - _HALF), "round,pad=0,rounding_size=0.05"
+        axis.add_patch(FancyBboxPatch(corner, 2 * _HALF, 2 * _HALF, boxstyle=round_, **style))
         title = re.sub(r"(\d)", r" \1", name, count=1)
-        axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", fontsize=12, weight="bold")
-        axis.text(
-            x,
-            y + 0.02,
-            "\n".join(block["layers"]),
-            ha="center",
-            va="center",
-            fontsize=small,
-            linespacing=1.15,
-        )
-        axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=11)
+        axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", weight="bold")
+        layers = "\n".join(block["layers"])
+        axis.text(x, y + 0.02, layers, ha="center", va="center", fontsize=8, linespacing=1.15)
+        axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=8)
     for start, stop in edges:
-        _arrow(axis, place[start], place[stop])
+        _arrow(axis, place[start], place[stop], turn)
     figure.subplots_adjust(0, 0, 1, 1)
-    return closed(figure)
+    return closed(figure, PHONE if tall else DESK)
 
 
-def _arrow(axis, start: tuple, stop: tuple) -> None:
-    """An arrow from box to box: straight, or round the corner at the bottom of the U."""
+def _arrow(axis, start: tuple, stop: tuple, turn: int) -> None:
+    """An arrow from box to box: straight, or round the corner at the bottom of the U; `turn` -1 swaps x and y."""
     (x0, y0), (x1, y1) = start, stop
     down, path = np.sign(y1 - y0), "arc3"
     if y0 == y1:
@@ -93,34 +81,26 @@ def _arrow(axis, start: tuple, stop: tuple) -> None:
         ends, path = ((x0, y0 + _HALF), (x1 - _HALF, y1)), "angle,angleA=90,angleB=0"
     else:
         ends, path = ((x0 + _HALF, y0), (x1, y1 + _HALF)), "angle,angleA=0,angleB=90"
+    if turn < 0 and path != "arc3":
+        path = {"A=90": "angle,angleA=0,angleB=90", "A=0,": "angle,angleA=90,angleB=0"}[path[11:15]]
     skip = y0 == y1 and x1 - x0 > 1
-    axis.annotate(
-        "",
-        ends[1],
-        ends[0],
-        arrowprops={
-            "arrowstyle": "-|>",
-            "color": "#222222",
-            "linewidth": 1.4,
-            "shrinkA": 0,
-            "shrinkB": 0,
-            "linestyle": "dashed" if skip else "solid",
-            "connectionstyle": path,
-        },
-    )
+    arrow = {"arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    arrow |= {"linestyle": "dashed" if skip else "solid", "connectionstyle": path}
+    axis.annotate("", ends[1][::turn], ends[0][::turn], arrowprops=arrow)
 
 
-def _blocks(model) -> tuple[dict, list]:
+def _blocks(model, letters: int = 21) -> tuple[dict, list]:
     """Blocks of a network by name, with their layers as text, and the edges between blocks.
 
     A layer belongs to the block its name begins with; another (an addition, say)
     belongs to the block of its last input.
     """
+    import keras
+
     names = ("stem", "down", "up", "head", "output", "conv", "flatten", "dice")
-    config = {layer["name"]: layer for layer in model.get_config()["layers"]}
     blocks, edges, block_of = {}, [], {}
     for layer in model.operations:  # unlike `layers`, with the additions
-        inputs = _inputs(config[layer.name]["inbound_nodes"])
+        inputs = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)]
         kind = type(layer).__name__
         if kind == "InputLayer":
             given = f"input {_shape(layer.output.shape[1:])}"
@@ -138,22 +118,12 @@ def _blocks(model) -> tuple[dict, list]:
             if edge[0] not in (None, block) and edge not in edges:
                 edges.append(edge)
     for name, entry in blocks.items():
-        entry["layers"] = _folded(entry["layers"])
+        entry["layers"] = _folded(entry["layers"], letters)
         if name == next(iter(blocks)):
             entry["layers"].insert(0, given)
         colours = {"down": "#cfe5f5", "conv": "#cfe5f5", "up": "#fde2c4", "head": "#d5efe3"}
         entry["colour"] = next((c for start, c in colours.items() if name.startswith(start)), "#eeeeee")
     return blocks, edges
-
-
-def _inputs(node) -> list[str]:
-    """Names of the layers whose outputs a layer takes, from its entry in a model's config."""
-    if isinstance(node, Mapping):
-        history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
-        return [history[0]] if history else [name for part in node.values() for name in _inputs(part)]
-    if isinstance(node, (list, tuple)):
-        return [name for part in node for name in _inputs(part)]
-    return []
 
 
 def _words(layer, kind: str) -> str:
@@ -183,11 +153,13 @@ def _shape(shape: tuple) -> str:
     return f"{shape[0]}³ × {shape[-1]}" if len(shape) > 1 else f"{shape[0]:,}"
 
 
-def _folded(words: list[str]) -> list[str]:
-    """Put what follows a convolution on one line with a dot, to keep boxes small."""
+def _folded(words: list[str], letters: int) -> list[str]:
+    """Put what follows a convolution on one line with a dot, to keep boxes small, or break what has more `letters`."""
+    if letters < 17:
+        words = [part for word in words for part in word.split(", ")]
     lines: list[str] = []
     for word in words:
-        if lines and not word.startswith(("conv", "transposed", "flatten")) and len(lines[-1]) + len(word) < 21:
+        if lines and not word.startswith(("conv", "transposed", "flatten")) and len(lines[-1]) + len(word) < letters:
             lines[-1] += f" · {word}"
         else:
             lines.append(word)

@@ -12,6 +12,8 @@ from itertools import combinations
 
 import pandas as pd
 
+from wmhqc.book.figures import BLUE, GREY, ORANGE, closed
+
 #: Columns of `studies` that hold one value or more, and the values they may have.
 CATEGORIES = {
     "target": (
@@ -151,10 +153,8 @@ def draw_prisma():
     """
     import matplotlib.pyplot as plt
 
-    from wmhqc.book.figures import BLUE, GREY, ORANGE
-
     flow = prisma()
-    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained", facecolor="white")
+    figure, axes = plt.subplots(figsize=(5.6, 6), layout="constrained", facecolor="white")
     axes.set(xlim=(0, 10), ylim=(-5.9, 0.5))
     axes.set_axis_off()
     face = {"boxstyle": "round,pad=0.5", "linewidth": 1.4, "facecolor": "white"}
@@ -178,9 +178,8 @@ def draw_prisma():
         box(2.6, y, f"{row['studies']} {step}", ORANGE if step == "included" else BLUE)
     lines = [f"{sum(ELSEWHERE.values())} from elsewhere:"] + [f"{n} {way}" for way, n in ELSEWHERE.items()]
     box(7.75, -5, "\n".join(lines), GREY)
-    arrow((5.65, -5.2), (3.75, -5.2))
-    plt.close(figure)
-    return figure
+    arrow((4.95, -5.2), (3.75, -5.2))
+    return closed(figure)
 
 
 def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
@@ -192,10 +191,8 @@ def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
     """
     import matplotlib.pyplot as plt
 
-    from wmhqc.book.figures import BLUE, ORANGE
-
     counted = count(table, column)[::-1]
-    figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")
+    figure, axes = plt.subplots(figsize=(5.6, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")
     bars = axes.barh(counted.index, counted, color=[ORANGE if name in marked else BLUE for name in counted.index])
     for bar, name in zip(bars, counted.index, strict=True):
         if name in marked:
@@ -203,5 +200,4 @@ def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
     axes.bar_label(bars, padding=3)
     axes.set(xlabel="studies", xticks=[])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    plt.close(figure)
-    return figure
+    return closed(figure)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from wmhqc.features import FEATURES
 from wmhqc.screen import triage
 from wmhqc.screen.charts import link, looks, strip
 from wmhqc.screen.labels import LABELS
@@ -49,6 +50,8 @@ def gather(out: Path) -> None:
         print(f"note: {left} scans are no longer where they were judged, and not in the table; their results stay")
     if not group.rows:
         raise ValueError(f"{out}: no scan was judged yet, or none is left (no file *_qc.json)")
+    for one, other in group.twins:
+        print(f"note: {one} and {other} are the same scan under two names; keep one of them")
     write_text(inside(out, "group.tsv"), group.tsv())
     write_text(inside(out, "group.html"), group.html())
 
@@ -115,6 +118,7 @@ class Group:
 
     def __init__(self, title: str = "Can you trust these masks?"):
         self.title, self.rows, self.rules, self.bands, self.findings = title, [], {}, {}, {}
+        self.twins, self._seen = [], {}
 
     def add(self, record: Mapping) -> None:
         """Take in the record of a scan."""
@@ -131,7 +135,15 @@ class Group:
                 rule["thresholds"].add(dice(guarantee["threshold"]))
                 rule["risks"].add(guarantee["risk"])
             self.rows[-1]["rule"] = rule["name"]
+            self._compare(record)
             self.bands = self.bands or record["ranges"] | {"ood_score": [0, record["ood"]["limit"] or 0]}
+
+    def _compare(self, record: Mapping) -> None:
+        """Note a scan that is there already: by its file, or by features that no two scans share to the last digit."""
+        features = tuple(record["features"].get(name) for name in FEATURES)
+        marks = [record["inputs"]["flair"]["sha256"], *([features] if None not in features else [])]
+        others = [self._seen.setdefault(mark, record["case"]) for mark in marks]
+        self.twins += [(other, record["case"]) for other in dict.fromkeys(others) if other != record["case"]]
 
     def table(self) -> pd.DataFrame:
         """One row a scan."""
@@ -177,7 +189,8 @@ class Group:
             counts=counts,
             columns=columns,
             left=left,
-            chart=looks(left) if left else "",
+            chart=looks(left) if left else {},
+            link=link,
             unlike=int((~table["interval_valid"][judged].astype(bool)).sum()) if judged.any() else 0,
             strips=[
                 strip(table, name, self.bands if one_rule else {})
@@ -185,6 +198,7 @@ class Group:
                 if name in table and table[name].notna().any()
             ],
             rules={words: _gathered(rule) for words, rule in self.rules.items()},
+            twins=self.twins,
             labelled="lesion_dice" in table and bool(table["lesion_dice"].notna().any()),
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import checks, cohort
-from wmhqc.images import UNPLACED, binary, grid_mismatch, is_placed, load_image, resample_to
+from wmhqc.images import UNPLACED, binary, copy_codes, forms_differ, grid_mismatch, is_placed, load_image, resample_to
 
 #: The images that a row of a case may name, beside `case`.
 INPUTS = {
@@ -21,6 +21,9 @@ INPUTS = {
 }
 #: Problems of a manual mask that do not keep a scan from being judged; they become notes.
 BEARABLE = ("lesion mask is empty", "lesion mask is not brighter than its surroundings")
+#: T1 and FLAIR that correlate more where the brain is bright on FLAIR are one picture, scaled or inverted. It was less
+#: than 0.4 in 16 real scans (13 patients with multiple sclerosis, a glioma), with and without their brain masks.
+SAME_PICTURE = 0.95
 #: A mask that has a larger share beyond the grid of the FLAIR does not belong to it.
 MAX_BEYOND = 0.05
 
@@ -80,14 +83,16 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
         problems.add("brainmask", words, "choose with --brainmask '.../{path}/...'")
     if cohort.given(row.get("segmentation")):
         _read_segmentation(row, images, problems)
-    if "flair" in images and "t1" in images and _same(images["flair"], images["t1"]):
-        problems.add("t1", "T1 and FLAIR are the same image", "give the T1-weighted scan as T1")
     problems.refuse(*mended)
     notes += [f"The {problem['problem']}." for problem in problems if problem["problem"].startswith(BEARABLE)]
 
     flair, problems = images["flair"], _Problems(row)
     if not is_placed(flair):
         notes.append(f"{UNPLACED[0].upper()}{UNPLACED[1:]}.")
+    for name, image in images.items():
+        if apart := forms_differ(image):
+            words = f"qform and sform lie {apart} apart; the sform was used, other programs may use the qform"
+            notes.append(f"In the header of the {INPUTS[name]} {words}.")
     moved = [name for name, image in images.items() if grid_mismatch(image, flair)]
     for name in moved:
         images[name] = _moved(name, images[name], flair, problems, notes)
@@ -95,6 +100,10 @@ def read(row: Mapping, resample: bool = False, whole_head: bool = False, notes: 
     for problem in checks.fit_problems(images) if moved else ():
         problems.add(*problem)
     problems.refuse(*mended)
+    if (alike := _alike(images)) > SAME_PICTURE:
+        words = f"T1 and FLAIR are the same image but for its scale (correlation {alike:.3f}, right: below 0.5)"
+        problems.add("t1", words, "give the T1-weighted scan as T1")
+    problems.refuse()
     notes += _shifts(images) if wanted else []  # a second or so, for nobody where no notes are asked for
     return images
 
@@ -119,6 +128,7 @@ def _read_segmentation(row: Mapping, images: dict, problems: _Problems) -> None:
         problems.add("segmentation", f"segmentation: {error}", "give a mask of 0 and one other value")
         return
     images["segmentation"] = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    copy_codes(images["segmentation"], image)
     if difference := "flair" in images and grid_mismatch(image, images["flair"]):
         words = f"segmentation is not on the grid of the FLAIR ({difference})"
         problems.add("segmentation", words, checks.RESAMPLE)
@@ -156,5 +166,10 @@ def _beyond(mask, flair) -> float:
     return 1 - inside.mean() if len(places) else 0.0
 
 
-def _same(a, b) -> bool:
-    return a.shape == b.shape and np.array_equal(np.asanyarray(a.dataobj), np.asanyarray(b.dataobj))
+def _alike(images: Mapping) -> float:
+    """Correlation of T1 and FLAIR in the brain, without its sign: 1 for a picture and its multiple or its negative."""
+    t1, flair = (np.asanyarray(images[name].dataobj) for name in ("t1", "flair"))
+    brain = checks.find_brain(images)
+    brain = brain & (flair > flair[brain].mean())  # without the background of a whole head, which all images share
+    with np.errstate(invalid="ignore"):  # NaN where one of them is constant there
+        return abs(np.corrcoef(t1[brain], flair[brain])[0, 1])

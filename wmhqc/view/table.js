@@ -1,8 +1,9 @@
 // Table explorer: rows that the reader searches, filters and sorts.
 
 function render({ model, el }) {
-  const { columns, rows, filters, links, caption, noun, separator, missing } = model.get("data");
-  const visible = columns.map((column, i) => ({ ...column, i })).filter((column) => column.shown);
+  const { columns, rows, filters, links, caption, noun, page, separator, missing } = model.get("data");
+  const visible = columns.map((column, i) => ({ ...column, i })).filter((column) => column.shown && !column.folded);
+  const folded = columns.map((column, i) => ({ ...column, i })).filter((column) => column.folded);
   const place = Object.fromEntries(columns.map(({ name }, i) => [name, i]));
   const values = (cell) => (cell === null ? [missing] : String(cell).split(separator));
   const parts = (cell, number) => {
@@ -11,6 +12,7 @@ function render({ model, el }) {
     return all.length === 1 ? all : all.map((value, i) => // one value a line
       html("span", { class: "part" }, value + (i < all.length - 1 ? separator : "")));
   };
+  let before = "";
   const words = rows.map((row) => row.filter((cell) => cell !== null).join(" ").toLowerCase());
 
   const root = html("div", { class: "wmhqc", role: "group", "aria-label": `Table explorer: ${caption}` });
@@ -33,17 +35,33 @@ function render({ model, el }) {
   });
   const lines = rows.map((row, r) => html("tr", {}, ...visible.map(({ i, number }, c) => {
     const attributes = { ...(c === 0 ? { scope: "row" } : {}), ...(number ? { class: "number" } : {}) };
-    const text = row[i] === null ? [html("span", { class: "undefined" }, missing)] : parts(row[i], number);
-    return html(c === 0 ? "th" : "td", attributes, ...(c === 0 && links[r] ? [html("a", { href: links[r] }, ...text)] : text));
+    const text = row[i] === null ? [html("span", { class: "undefined" }, folded.length && number ? "–" : missing)] : parts(row[i], number);
+    const cell = html(c === 0 ? "th" : "td", attributes, ...(c === 0 && links[r] ? [html("a", { href: links[r] }, ...text)] : text));
+    if (c === 0 && folded.length) cell.prepend(unfold(r));
+    return cell;
   })));
+  let open = -1, first = 0; // the row that is unfolded; the first row of those on the page
+
+  function unfold(r) {
+    const button = html("button", { type: "button", class: "unfold", "aria-expanded": "false", "aria-label": `More of ${rows[r][visible[0].i]}` });
+    button.addEventListener("click", () => { open = open === r ? -1 : r; update(); });
+    return button;
+  }
+
+  const more = (r) => html("tr", { class: "more" }, html("td", { colspan: visible.length }, html("dl", {},
+    ...folded.filter(({ i }) => rows[r][i] !== null).map(({ label, i, number }) =>
+      html("div", {}, html("dt", {}, label), html("dd", {}, ...parts(rows[r][i], number)))))));
   const none = html("tr", {}, html("td", { colspan: visible.length, class: "undefined" }, `No ${noun} match.`));
   const body = html("tbody");
   const box = html("div", { class: "rows", role: "region", tabindex: "0", "aria-label": caption },
     html("table", {}, html("thead", {}, html("tr", {}, ...heads.map(({ head }) => head))), body));
+  const [back, on] = ["Previous", "Next"].map((word) => html("button", { type: "button" }, word)), where = html("span", { "aria-live": "polite" });
+  const pager = html("div", { class: "pager" }, back, where, on);
+  const chosers = filters.map((name, i) => labelled(columns[place[name]].label, selects[i]));
+  const many = html("details", { class: "many" }, html("summary", {}, `Choose by ${chosers.map((each) => each.firstChild.textContent.toLowerCase()).join(", ")}`), html("div", { class: "filters" }, ...chosers));
   root.append(
-    html("div", { class: "filters" }, labelled("Search", search),
-      ...filters.map((name, i) => labelled(columns[place[name]].label, selects[i])), clear),
-    status, box);
+    html("div", { class: "filters" }, labelled("Search", search), ...(filters.length > 2 ? [] : chosers), clear),
+    ...(filters.length > 2 ? [many] : []), status, box, pager);
   el.replaceChildren(root);
 
   // Missing values stand last in both directions; rows that are alike keep their order.
@@ -62,7 +80,17 @@ function render({ model, el }) {
     const kept = rows.map((_, r) => r).filter(fits);
     const sort = model.get("sort") in place ? model.get("sort") : "";
     if (sort) kept.sort(compare);
-    body.replaceChildren(...(kept.length ? kept.map((r) => lines[r]) : [none]));
+    const now = JSON.stringify([asked, chosen, sort, model.get("descending")]);
+    if (now !== before) [before, first, open] = [now, 0, -1]; // another choice begins at its first row
+    first = Math.max(0, Math.min(first, page * (Math.ceil(kept.length / page) - 1)));
+    kept.forEach((r, n) => { // the rest stays for print
+      lines[r].classList.toggle("off", n < first || n >= first + page);
+      lines[r].querySelector(".unfold")?.setAttribute("aria-expanded", String(r === open));
+    });
+    body.replaceChildren(...(kept.length ? kept.flatMap((r) => (r === open ? [lines[r], more(r)] : [lines[r]])) : [none]));
+    pager.hidden = kept.length <= page;
+    [back.disabled, on.disabled] = [first === 0, first + page >= kept.length];
+    where.textContent = `${first + 1} to ${Math.min(first + page, kept.length)} of ${kept.length}`;
     if (search.value !== model.get("search")) search.value = model.get("search");
     filters.forEach((name, i) => { selects[i].value = chosen[name] || ""; });
     visible.forEach(({ name }, c) => {
@@ -85,6 +113,13 @@ function render({ model, el }) {
     update();
   }
 
+  const turn = (rows_, self, other) => () => {
+    [first, open] = [first + rows_, -1];
+    update();
+    if (self.disabled) other.focus(); // a disabled button would lose it
+  };
+  back.addEventListener("click", turn(-page, back, on));
+  on.addEventListener("click", turn(page, on, back));
   search.addEventListener("input", () => set({ search: search.value }));
   filters.forEach((name, i) => selects[i].addEventListener("change", () =>
     set({ chosen: { ...model.get("chosen"), [name]: selects[i].value } })));

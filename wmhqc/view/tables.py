@@ -28,6 +28,8 @@ def table(
     link: str | None = None,
     caption: str = "",
     noun: str = "rows",
+    brief: list[str] | tuple[str, ...] = (),
+    page: int = 8,
     separator: str = "; ",
     missing: str = "not reported",
 ) -> TableExplorer:
@@ -48,6 +50,10 @@ def table(
         What the table shows; its accessible name.
     noun : str
         What the rows are, in the plural, for the line that counts them.
+    brief : list of str
+        Columns that stand in a row; the others unfold below it. All by default.
+    page : int
+        Rows that are shown at a time.
     separator : str
         Between the values of a cell.
     missing : str
@@ -61,12 +67,14 @@ def table(
     Raises
     ------
     ValueError
-        If a column is missing, the table is empty or an address is not one.
+        If a column is missing, `brief` names one that is not shown, the table is empty or an address is not one.
     """
     shown = columns if isinstance(columns, dict) else {name: name for name in columns}
     failure.check_columns(frame, (*shown, *filters, *([link] if link else [])))
     if not shown or not len(frame):
         raise ValueError(f"expected at least one column and one row, got {len(shown)} and {len(frame)}")
+    if unknown := [name for name in brief if name not in shown]:
+        raise ValueError(f"brief names {', '.join(unknown)}, which columns does not")
     addresses = [_plain(value) for value in frame[link]] if link else []
     for address in addresses:
         if address is not None and not str(address).startswith("https://"):
@@ -79,6 +87,7 @@ def table(
                     "name": name,
                     "label": shown.get(name, name),
                     "shown": name in shown,
+                    "folded": bool(brief) and name in shown and name not in brief,
                     "number": _is_number(frame[name]),
                 }
                 for name in names
@@ -88,6 +97,7 @@ def table(
             "links": addresses,
             "caption": caption or noun,
             "noun": noun,
+            "page": page,
             "separator": separator,
             "missing": missing,
         }
