@@ -105,7 +105,14 @@ def main() -> None:
         command = ["wmhqc", "qc", str(source), "--out", str(out), "--jobs", str(given.jobs)]
         if given.cluster:
             command = ["snakemake", "-s", "workflow/qc.smk", "--cores", str(given.jobs), "--quiet", "all"]
-            command += ["--rerun-incomplete", "--nolock", "--config", f"source={source}", f"out={out}"]
+            command += [
+                "--rerun-incomplete",
+                "--nolock",
+                "--config",
+                f"source={source}",
+                f"out={out}",
+                f"batch={max(1, count // 4)}",
+            ]
         rows.append(study(source, out, command, count))
         print(pd.DataFrame(rows).to_string(index=False), flush=True)
 
