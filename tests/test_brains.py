@@ -189,16 +189,14 @@ def test_the_sum_is_the_volume_in_disguise_and_the_mean_is_not():
 
 
 def test_six_are_real_where_they_are_at_hand_and_synthetic_elsewhere():
-    none = brains_of_the_book.six([])
-    assert none.kind == "synthetic cases" and len(none.slices) == 6 and 0 < sum(d < 0.5 for d in none.dice) < 6
+    none, kind, _ = brains_of_the_book.six([])
+    assert kind == "synthetic cases" and len(none) == 6 and 0 < (none["dice"] < 0.5).sum() < 6
     patient = {"ml": 1.0, "true_ml": 2.0, "licence": "CC BY", "citation": "Somebody"}
     patients = [patient | {"slice": picture(f"r{i}"), "dice": i / 7} for i in range(8)]
-    some = brains_of_the_book.six(patients)
-    assert (
-        some.kind == "real patients" and some.credit == "CC BY. Somebody" and {s.case[0] for s in some.slices} == {"r"}
-    )
-    assert brains_of_the_book.six(patients[:5]).kind == "synthetic cases", "too few"
-    assert brains_of_the_book.six(patients[:3] * 2).kind == "synthetic cases", "all failed"
+    some, kind, credit = brains_of_the_book.six(patients)
+    assert kind == "real patients" and credit == "CC BY. Somebody" and {s.case[0] for s in some["slice"]} == {"r"}
+    assert brains_of_the_book.six(patients[:5])[1] == "synthetic cases", "too few"
+    assert brains_of_the_book.six(patients[:3] * 2)[1] == "synthetic cases", "all failed"
 
 
 def test_without_a_folder_of_patients_there_are_none(monkeypatch, tmp_path):

@@ -21,14 +21,13 @@ def table():
 
 
 def test_scatter_of_a_score():
-    figure = charts.scatter_dice(table(), "volume_ml", tau=0.75, threshold=6.5)
+    figure = charts.scatter_dice(table(), "volume_ml", tau=0.75)
     names = [trace.name for trace in figure.data]
     assert names == ["95 % band", "regression line", "MS17", "other"]
     line = figure.data[1]
     np.testing.assert_allclose(line.y, np.array(line.x) / 10)
     assert list(figure.data[3].text) == ["sub-3", "sub-4"]
     assert 0.75 in {shape.y0 for shape in figure.layout.shapes}
-    assert 6.5 in {shape.x0 for shape in figure.layout.shapes}
     assert all(shape.showlegend for shape in figure.layout.shapes) and not figure.layout.annotations
     alt = figure.layout.meta["alt"]
     assert "5 cases" in alt and "r = 1.00" in alt and "3 cases have a Dice below 0.75" in alt

@@ -147,10 +147,10 @@ def test_maps_from_a_prepared_case(shared):
 
 def test_learning_curves():
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.9, 0.5, 0.4], "val_loss": [0.9, 0.6, 0.7]})
-    figure = figures.learning_curves({"MC U-net": history, "Reg-net": history}, ylabel="1 − Dice")
+    figure = figures.learning_curves({"MC U-net": history, "Reg-net": history})
     first = figure.axes[0]
     assert [axis.get_title() for axis in figure.axes] == ["MC U-net", "Reg-net"]
-    assert first.get_ylabel() == "1 − Dice"
+    assert first.get_ylabel() == "loss"
     ring = first.lines[2]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 0.6)
     with pytest.raises(ValueError, match="Reg-net is empty"):

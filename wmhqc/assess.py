@@ -58,7 +58,8 @@ def assess(
     judged = mc.mask if mask is None else np.asarray(mask, bool)
     maps = {"mc": mc, "mean": mc.mean, "entropy": mc.entropy, "mask": judged}
     if networks.get("rec_unet"):
-        maps["reconstruction"] = _mean(errormaps.reconstruct(net, flair / 255, judged) for net in networks["rec_unet"])
+        rebuilt = sum(errormaps.reconstruct(net, flair / 255, judged) for net in networks["rec_unet"])
+        maps["reconstruction"] = rebuilt / len(networks["rec_unet"])
         maps["error"] = flair / 255 - maps["reconstruction"]
     row = (
         mask_row(prepared, judged, mc, maps.get("error"))
@@ -124,7 +125,7 @@ def mask_row(prepared, mask: np.ndarray, mc, error: np.ndarray | None = None) ->
         "volume_ml": metrics.volume_ml(mask, voxel),
         "brain_ml": metrics.volume_ml(brain, voxel),
         "brain_share": mask.sum() / brain.sum(),
-        "lesion_count": ndimage.label(mask, np.ones((3, 3, 3)))[1],
+        "lesion_count": ndimage.label(mask, metrics.CONNECTED)[1],
         "mean_entropy": scores.mean_inside(mc.entropy, mask),
         "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
         "agreement_dice": metrics.lesion_dice(mask, mc.mask),
@@ -146,11 +147,3 @@ def _other_samples(prepared, models, seed):
     for name, passes in samples.items():
         row |= scores.of_samples(name, uncertainty.summarise(passes), prepared.voxel_mm3)
     return row
-
-
-def _mean(arrays):
-    """Mean of arrays, one in memory at a time."""
-    total, count = 0, 0
-    for array in arrays:
-        total, count = total + array, count + 1
-    return total / count

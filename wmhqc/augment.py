@@ -64,6 +64,11 @@ def flip(volume: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator) 
     return volume[::-1].copy(), None if mask is None else mask[::-1].copy()
 
 
+def move(volume: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """`flip`, then `affine`: what changes no brightness."""
+    return affine(*flip(volume, mask, rng), rng)
+
+
 def _rotation(angles: np.ndarray) -> np.ndarray:
     """Rotation matrix Rx Ry Rz."""
     matrix = np.eye(3)
@@ -300,11 +305,11 @@ def train_augment(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Augmentation for training when the scans to come differ from those at hand.
 
-    `flip`, `affine`, `randomise_contrast`, and mild bias field, low resolution and noise, each
+    `move`, `randomise_contrast`, and mild bias field, low resolution and noise, each
     with probability 0.5; with probability 0.2 one more artefact of any kind. Milder and faster
     than `paper_augment`, whose missing k-space erases small lesions that the mask still has.
     """
-    volume, mask = affine(*flip(volume, mask, rng), rng)
+    volume, mask = move(volume, mask, rng)
     volume = randomise_contrast(volume, rng)
     for artefact, most in ((bias_field, 0.5), (low_resolution, 0.4), (gaussian_noise, 0.3)):
         if rng.random() < 0.5:

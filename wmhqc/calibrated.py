@@ -47,6 +47,8 @@ LEAST_SPREAD = 0.8
 #: Penalty of the ridge regression, in cases.
 PENALTY = 1.0
 FOLDS = 10
+#: Column of what is predicted.
+DICE = "lesion_dice"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Line:
         return np.maximum(at_zero + gain * np.asarray(predicted, float), least)
 
 
-def fit(table: pd.DataFrame, scores, dice: str = "lesion_dice") -> Line:
+def fit(table: pd.DataFrame, scores) -> Line:
     """The line through the rows of a table.
 
     Parameters
@@ -87,21 +89,21 @@ def fit(table: pd.DataFrame, scores, dice: str = "lesion_dice") -> Line:
     ValueError
         Fewer than two rows more than scores are complete.
     """
-    known = _complete(table, scores, dice)
-    weights, intercept = _ridge(_columns(known, scores), known[dice].to_numpy(float))
-    predicted = out_of_fold(known, scores, dice)
-    error = np.abs(predicted - known[dice].to_numpy(float))
+    known = _complete(table, scores)
+    weights, intercept = _ridge(_columns(known, scores), known[DICE].to_numpy(float))
+    predicted = out_of_fold(known, scores)
+    error = np.abs(predicted - known[DICE].to_numpy(float))
     gain, at_zero = np.polyfit(predicted, error, 1) if np.ptp(predicted) > 0 else (0, error.mean())
     spread = float(at_zero), float(gain), float(LEAST_SPREAD * error.mean())
     return Line(tuple(scores), tuple(map(float, weights)), float(intercept), spread)
 
 
-def out_of_fold(table: pd.DataFrame, scores, dice: str = "lesion_dice") -> np.ndarray:
+def out_of_fold(table: pd.DataFrame, scores) -> np.ndarray:
     """Each row's Dice (n,), predicted by the line through the rows of other folds; NaN where a score is missing."""
-    known = _complete(table, scores, dice)
+    known = _complete(table, scores)
     groups = known.get("patient", pd.Series(np.nan, known.index)).fillna(known.index.to_series())
     fold = pd.factorize(groups)[0] % FOLDS
-    x, true = _columns(known, scores), known[dice].to_numpy(float)
+    x, true = _columns(known, scores), known[DICE].to_numpy(float)
     predicted = np.empty(len(known))
     for one in np.unique(fold):
         weights, intercept = _ridge(x[fold != one], true[fold != one])
@@ -109,7 +111,7 @@ def out_of_fold(table: pd.DataFrame, scores, dice: str = "lesion_dice") -> np.nd
     return pd.Series(np.clip(predicted, 0, 1), known.index).reindex(table.index).to_numpy()
 
 
-def per_fold(validation: pd.DataFrame, test: pd.DataFrame, scores, dice: str = "lesion_dice") -> np.ndarray:
+def per_fold(validation: pd.DataFrame, test: pd.DataFrame, scores) -> np.ndarray:
     """Each test row's Dice (n,), predicted by a line through validation rows of all folds.
 
     Those of the fold's own test cases are left out. NaN where too few rows are left for a line. Both tables have
@@ -117,13 +119,13 @@ def per_fold(validation: pd.DataFrame, test: pd.DataFrame, scores, dice: str = "
     """
     predicted = pd.Series(np.nan, test.index)
     for _, cases in test.groupby("fold"):
-        known = thresholds.one_row_a_case(validation, cases["case"]).dropna(subset=[*scores, dice])
+        known = thresholds.one_row_a_case(validation, cases["case"]).dropna(subset=[*scores, DICE])
         if len(known) >= len(scores) + 2:
-            predicted[cases.index] = fit(known, scores, dice).predict(cases)
+            predicted[cases.index] = fit(known, scores).predict(cases)
     return predicted.to_numpy()
 
 
-def compare(table: pd.DataFrame, candidates=CANDIDATES, dice: str = "lesion_dice") -> pd.DataFrame:
+def compare(table: pd.DataFrame, candidates=CANDIDATES) -> pd.DataFrame:
     """Sets of scores by how well they predict the Dice out of fold, the best first.
 
     Sets of which the table lacks a score are left out.
@@ -135,15 +137,15 @@ def compare(table: pd.DataFrame, candidates=CANDIDATES, dice: str = "lesion_dice
     """
     rows = {}
     for name, scores in candidates.items():
-        if set(scores) <= set(table) and len(table.dropna(subset=[*scores, dice])) >= len(scores) + 2:
-            found = pd.Series(out_of_fold(table, scores, dice), table.index)
-            error = (found - table[dice]).abs()
-            rows[name] = {"mae": error.mean(), "rho": found.corr(table[dice], "spearman"), "cases": error.count()}
+        if set(scores) <= set(table) and len(table.dropna(subset=[*scores, DICE])) >= len(scores) + 2:
+            found = pd.Series(out_of_fold(table, scores), table.index)
+            error = (found - table[DICE]).abs()
+            rows[name] = {"mae": error.mean(), "rho": found.corr(table[DICE], "spearman"), "cases": error.count()}
     found = pd.DataFrame.from_dict(rows, orient="index", columns=["mae", "rho", "cases"])
     return found.sort_values("mae", kind="stable")
 
 
-def choose(table: pd.DataFrame, candidates=CANDIDATES, dice: str = "lesion_dice") -> tuple[str, ...]:
+def choose(table: pd.DataFrame, candidates=CANDIDATES) -> tuple[str, ...]:
     """The set of scores with the least error out of fold.
 
     Raises
@@ -151,9 +153,9 @@ def choose(table: pd.DataFrame, candidates=CANDIDATES, dice: str = "lesion_dice"
     ValueError
         No set of scores has enough complete rows.
     """
-    found = compare(table, candidates, dice)
+    found = compare(table, candidates)
     if found.empty:
-        raise ValueError(f"none of the {len(table)} rows can be used: {dice} and a score are needed")
+        raise ValueError(f"none of the {len(table)} rows can be used: {DICE} and a score are needed")
     return tuple(candidates[found.index[0]])
 
 
@@ -166,11 +168,11 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     return ridge.coef_ / scale, ridge.intercept_
 
 
-def _complete(table: pd.DataFrame, scores, dice: str) -> pd.DataFrame:
-    known = table.dropna(subset=[*scores, dice])
+def _complete(table: pd.DataFrame, scores) -> pd.DataFrame:
+    known = table.dropna(subset=[*scores, DICE])
     if len(known) < len(scores) + 2:
         raise ValueError(
-            f"{len(known)} of {len(table)} rows have {dice} and {', '.join(scores)}; "
+            f"{len(known)} of {len(table)} rows have {DICE} and {', '.join(scores)}; "
             f"{len(scores) + 2} are needed to predict the Dice from {len(scores)} scores"
         )
     return known

@@ -8,6 +8,7 @@ again where the key differs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -46,19 +47,19 @@ def infer(run, fold: int) -> None:
     """
     chosen, part = settings(run), parts(run, fold)
     asked = part[part != "train"]
-    networks, rows = _Networks(run), []
+    network, rows = functools.cache(functools.partial(experiment.network, run)), []
     for case, role in progress(asked.items(), f"fold {fold}, maps", len(asked)):
         prepared, place = load_case(run, case), fold_folder(run, fold) / "maps" / f"{case}.npz"
-        others = [other for other in unseen(run, case) if other != fold and networks.there(other, "mc_unet")]
+        others = [other for other in unseen(run, case) if other != fold and _weights(run, other, "mc_unet").exists()]
         key = _key(run, [fold, *others], ("mc_unet", "rec_unet"), prepared, chosen["passes"])
         found = read_json(place.with_suffix(".json"), {})
         if found.get("key") != key or not place.exists():
             maps, row = assess(
                 prepared,
-                {"mc_unet": [networks[fold, "mc_unet"]], "rec_unet": [networks[fold, "rec_unet"]]},
+                {name: [network(fold, name)] for name in ("mc_unet", "rec_unet")},
                 passes=chosen["passes"],
             )
-            row |= _ensemble(prepared, [networks[other, "mc_unet"] for other in (fold, *others)])
+            row |= _ensemble(prepared, [network(other, "mc_unet") for other in (fold, *others)])
             save_maps(place, mean=maps["mean"], error=maps["error"].astype(np.float32))
             found = {"key": key, "row": row}
             write_json(found, place.with_suffix(".json"))
@@ -67,29 +68,13 @@ def infer(run, fold: int) -> None:
     write_table(table.merge(pd.DataFrame(rows)).assign(fold=fold), fold_folder(run, fold) / "maps.csv")
 
 
-class _Networks(dict):
-    """Trained networks of a run by (fold, name), read when first asked for."""
-
-    def __init__(self, run):
-        super().__init__()
-        self.run = run
-
-    def __missing__(self, key):
-        self[key] = experiment.network(self.run, *key)
-        return self[key]
-
-    def there(self, fold, name) -> bool:
-        return (fold_folder(self.run, fold) / name / training.WEIGHTS).exists()
+def _weights(run, fold, name) -> Path:
+    return fold_folder(run, fold) / name / training.WEIGHTS
 
 
 def _key(run, folds, names, prepared, passes) -> str:
     """What the result of a case depends on, as one hash."""
-    weights = [
-        sha256(fold_folder(run, fold) / name / training.WEIGHTS)
-        for fold in folds
-        for name in names
-        if (fold_folder(run, fold) / name / training.WEIGHTS).exists()
-    ]
+    weights = [sha256(path) for fold in folds for name in names if (path := _weights(run, fold, name)).exists()]
     return hashlib.sha256(json.dumps([RECIPE, weights, prepared.made_from, passes]).encode()).hexdigest()
 
 

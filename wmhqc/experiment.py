@@ -144,7 +144,7 @@ def train_cases(run, fold: int) -> list[str]:
 def test_fold(run) -> pd.Series:
     """Case -> the fold that tests it, whose networks have not seen it."""
     table = pd.read_csv(Path(run) / "folds.csv").set_index("case")
-    return table.eq("test").to_numpy().argmax(1) + pd.Series(0, table.index)
+    return pd.Series(table.eq("test").to_numpy().argmax(1), table.index)
 
 
 # ---------------------------------------------------------------- training
@@ -160,9 +160,10 @@ def train_segmenter(run, fold: int):
 
 def train_inpainter(run, fold: int):
     """Train Rec U-net on the training cases of a fold."""
-    from wmhqc import losses, networks
+    from wmhqc import augment, losses, networks
 
-    return _train_unet(run, fold, networks.rec_unet, training.reconstruction_example, _move, losses.inpainting_loss)
+    example = training.reconstruction_example
+    return _train_unet(run, fold, networks.rec_unet, example, augment.move, losses.inpainting_loss)
 
 
 def _train_unet(run, fold, build, example, change, loss):
@@ -203,7 +204,7 @@ def train_dice_regressor(run, fold: int, pair: str):
             source = lesion if rng.random() < 0.5 else found["mask"]
             found = found | {"mask": regression.degrade(source, rng)}
         true = metrics.lesion_dice(found["mask"], lesion)
-        change = None if rng is None or spoilt else _recolour if pair == "mask" else _move
+        change = None if rng is None or spoilt else _recolour if pair == "mask" else augment.move
         return training.regression_example(regression.pair_of(pair, found, flair), true, change, rng)
 
     def _recolour(pair_of_maps, _, rng):
@@ -353,10 +354,4 @@ def progress(items, what, total=None):
 
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5)
-
-
-def _move(volume, mask, rng):
-    from wmhqc import augment
-
-    return augment.affine(*augment.flip(volume, mask, rng), rng)
+    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5, disable=total == 0)

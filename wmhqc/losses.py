@@ -11,6 +11,7 @@ from keras import ops
 
 SMOOTH = 1.0  # the authors' constant: keeps Dice defined for two empty masks
 HUBER_DELTA = 1.0
+WINDOW, SIGMA = 11, 1.5  # of the Gaussian window of SSIM: width and standard deviation in voxels
 HOLE_WEIGHT = 0.5  # of the error in the hole, beside 1 - SSIM
 
 
@@ -58,20 +59,18 @@ def _soft_dice(truth, probability):
     return (2 * overlap + SMOOTH) / (total + SMOOTH)
 
 
-def ssim(a, b, width=11, sigma=1.5, L=1.0):
+def ssim(a, b):
     """Structural similarity of two volumes, in 3-D (Eq. 5-8).
 
     Luminance x contrast x structure in a Gaussian window, averaged over all windows that lie
-    inside the volume.  The constants are `c1 = (0.01 L)**2`, `c2 = (0.03 L)**2`,
+    inside the volume.  The constants are `c1 = 0.01**2`, `c2 = 0.03**2`,
     `c3 = c2 / 2`, as Wang et al. (2004, doi:10.1109/TIP.2003.819861) define them; the paper
     prints them without the square.  The authors' code computes it in 2-D, slice by slice.
 
     Parameters
     ----------
-    a, b : tensor, (batch, n, n, n, 1), n >= width
-        Intensities in [0, L].
-    width, sigma : int, float
-        Window width and standard deviation in voxels.
+    a, b : tensor, (batch, n, n, n, 1), n >= `WINDOW`
+        Intensities in [0, 1].
 
     Returns
     -------
@@ -79,10 +78,10 @@ def ssim(a, b, width=11, sigma=1.5, L=1.0):
         1 where the volumes are equal.
     """
     a, b = a[..., 0], ops.cast(b[..., 0], a.dtype)
-    c1, c2 = (0.01 * L) ** 2, (0.03 * L) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     moments = ops.stack([a, b, a * a, b * b, a * b])
     for axis in (2, 3, 4):  # after the axis of the five moments and the batch axis
-        band = ops.convert_to_tensor(_gaussian_band(a.shape[axis - 1], width, sigma), a.dtype)
+        band = ops.convert_to_tensor(_gaussian_band(a.shape[axis - 1]), a.dtype)
         moments = ops.moveaxis(ops.matmul(ops.moveaxis(moments, axis, -1), band), -1, axis)
     mean_a, mean_b, aa, bb, ab = (moments[i] for i in range(5))
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
@@ -118,13 +117,11 @@ def inpainting_loss(truth, prediction):
     return ssim_loss(flair, prediction) + HOLE_WEIGHT * error
 
 
-def _gaussian_band(n, width, sigma):
-    """`(n, n - width + 1)` matrix whose columns are the window at each valid position."""
-    if n < width:
-        raise ValueError(f"SSIM needs volumes of at least {width} voxels a side, not {n}")
-    offset = np.arange(width) - (width - 1) / 2
-    window = np.exp(-(offset**2) / (2 * sigma**2))
-    band = np.zeros((n, n - width + 1), np.float32)
-    for column in range(n - width + 1):
-        band[column : column + width, column] = window / window.sum()
-    return band
+def _gaussian_band(n):
+    """`(n, n - WINDOW + 1)` matrix whose columns are the window at each valid position."""
+    from scipy.linalg import convolution_matrix
+
+    if n < WINDOW:
+        raise ValueError(f"SSIM needs volumes of at least {WINDOW} voxels a side, not {n}")
+    window = np.exp(-((np.arange(WINDOW) - (WINDOW - 1) / 2) ** 2) / (2 * SIGMA**2))
+    return convolution_matrix(window / window.sum(), n - WINDOW + 1).astype(np.float32)

@@ -84,7 +84,8 @@ def lesion_f1(mask: np.ndarray, lesion: np.ndarray) -> float:
     share of predicted lesions that hit (1 if there is none).
     """
     mask, lesion = _masks(mask, lesion)
-    return _harmonic(_share_touched(mask, lesion), _share_touched(lesion, mask))
+    precision, recall = _share_touched(mask, lesion), _share_touched(lesion, mask)
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def volume_difference_percent(mask: np.ndarray, lesion: np.ndarray) -> float:
@@ -120,10 +121,6 @@ def _share_touched(mask: np.ndarray, other: np.ndarray) -> float:
 
     labels, count = ndimage.label(mask, CONNECTED)
     return np.count_nonzero(np.unique(labels[other])) / count if count else 1.0
-
-
-def _harmonic(precision: float, recall: float) -> float:
-    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def same_shape(prediction: np.ndarray, lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,15 +34,13 @@ def multiplications(model) -> dict[str, int]:
     return work
 
 
-def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal", fused=True):
+def mc_unet(size=128, slopes="channel", initializer="he_normal", fused=True):
     """Segmentation network with dropout after every block (Fig. 4a).
 
     Parameters
     ----------
     size : int
         Edge length n of the input volume in voxels, a multiple of 8.
-    channels : int
-        Input channels: T1 and FLAIR, intensities in [0, 255].
     slopes : {"channel", "voxel"}
         PReLU slopes: one a channel, or the paper's one a channel *and* voxel, which is
         99.7 % of its 74.8 million parameters and ties the network to one `size`.
@@ -55,11 +53,11 @@ def mc_unet(size=128, channels=2, slopes="channel", initializer="he_normal", fus
     Returns
     -------
     keras.Model
-        `(batch, n, n, n, channels)` to `(batch, n, n, n, 2)`: softmax probabilities of
+        `(batch, n, n, n, 2)`, T1 and FLAIR in [0, 255], to `(batch, n, n, n, 2)`: softmax probabilities of
         background and lesion.
     """
     unet = _UNet(size, slopes, initializer, fused, MonteCarloDropout, heads=2)
-    inputs = keras.Input((size, size, size, channels), name="t1_flair")
+    inputs = keras.Input((size, size, size, 2), name="t1_flair")
     outputs = layers.Activation("softmax", name="probability", dtype="float32")(unet(inputs, outputs=2))
     return keras.Model(inputs, outputs, name="mc_unet")
 

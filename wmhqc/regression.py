@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from wmhqc.metrics import CONNECTED
+
 #: The inputs of Reg-net: the paper's three pairs, and one that takes a mask of any origin.
 PAIRS = ("image", "uncertainty", "error", "mask")
 
@@ -70,7 +72,7 @@ def degrade(mask, rng):
     if kind == 4:
         return ndimage.shift(mask, rng.integers(-3, 4, 3), order=0)
     source = mask if kind == 2 else mask[::-1]
-    labels, count = ndimage.label(source, np.ones((3, 3, 3)))
+    labels, count = ndimage.label(source, CONNECTED)
     chosen = rng.random(count + 1) < rng.random()
     chosen[0] = False
     return mask & ~chosen[labels] if kind == 2 else mask | chosen[labels]

@@ -28,7 +28,7 @@ from wmhqc.metrics import CONNECTED, measure, same_shape, volume_ml
 # ---------------------------------------------------------------- one row
 
 
-def row(prepared, mc, error_map=None, temperature: float = 1.0) -> dict:
+def row(prepared, mc, error_map=None) -> dict:
     """Scores of a case, and its truth where there is a manual mask.
 
     Parameters
@@ -39,8 +39,6 @@ def row(prepared, mc, error_map=None, temperature: float = 1.0) -> dict:
         Maps and masks of the dropout passes, on the same grid.
     error_map : array (n, n, n), optional
         FLAIR minus its reconstruction (Eq. 4), with the *predicted* mask painted over.
-    temperature : float
-        Divides the logits of the mean before the expected Dice, see `fit_temperature`.
 
     Returns
     -------
@@ -71,7 +69,7 @@ def row(prepared, mc, error_map=None, temperature: float = 1.0) -> dict:
         "mean_expected_entropy": mean_inside(mc.expected_entropy, mask),
         "mean_mutual_information": mean_inside(mc.entropy - mc.expected_entropy, mask),
         **sample_agreement(mc),
-        "expected_dice": expected_dice(mc.mean[brain], temperature),
+        "expected_dice": expected_dice(mc.mean[brain]),
         "lesion_count": len(lesions),
         "lesion_uncertainty": lesions["uncertainty"].mean(),
     }

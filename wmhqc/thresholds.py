@@ -286,7 +286,6 @@ def per_fold(
     score: str,
     tau: float = 0.5,
     pooled: bool = False,
-    dice: str = "lesion_dice",
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Choose a threshold for each fold, and flag that fold's test cases with it.
 
@@ -295,7 +294,7 @@ def per_fold(
     rule : function of dice, confidence, tau returning a `Choice`
         For example ``lambda d, q, t: for_sensitivity(d, q, t, 0.9)``.
     validation, test : DataFrame
-        Rows with `case`, `score`, `dice` and `fold` (without it, all are one fold).
+        Rows with `case`, `score`, `lesion_dice` and `fold` (without it, all are one fold).
     pooled : bool
         False: a fold's threshold is chosen on its own validation cases. True: on those of
         all folds, each case once, without the fold's test cases; each was scored by a
@@ -317,7 +316,7 @@ def per_fold(
             known = one_row_a_case(validation, test.loc[inside, "case"])
         else:
             known = validation[validation["fold"] == fold] if "fold" in validation else validation
-        choice = rule(known[dice], failure.confidence(known, score), tau)
+        choice = rule(known["lesion_dice"], failure.confidence(known, score), tau)
         flagged[inside] = flag(failure.confidence(test[inside], score), choice.threshold)
         rows[fold] = {
             "cases": len(known),

@@ -1,4 +1,4 @@
-"""No table hides its first column or its answer, no visible line of code is cut: measured on every built page.
+"""No table hides its first column or its answer, no line of code is cut, folded or not: measured on every built page.
 
 A table's answer is its last column. On a wide screen all of a table is seen. On a phone it may scroll sideways in its
 own box; then the first column stays where it is, so that it is seen beside the last one.
@@ -31,9 +31,10 @@ MEASURE = """(phone) => {
         `${Math.round(z.left)} to ${Math.round(z.right)} of ${limit} px): ${words(table)}`);
     if (box && phone) box.scrollLeft = 0;
   }
-  if (!phone)
-    for (const code of document.querySelectorAll('article .cell_input pre, article div.highlight > pre'))
-      if (shown(code) && code.scrollWidth > code.clientWidth + 1) problems.push(`code cut: ${words(code)}`);
+  for (const fold of document.querySelectorAll('article details')) fold.open = true;
+  for (const code of document.querySelectorAll('article pre'))
+    if (!code.closest('.wmhqc') && shown(code) && code.scrollWidth > code.clientWidth + 1)
+      problems.push(`code cut: ${words(code)}`);
   return problems;
 }"""
 
@@ -66,6 +67,11 @@ def test_the_measure_finds_what_is_cut(page):
         "first column or answer out of sight",
         "code cut",
     ]
-    assert len(page.evaluate(MEASURE, True)) == 1, "a first column that scrolls away"
+    assert len(page.evaluate(MEASURE, True)) == 2, "a first column that scrolls away, and the code"
     page.add_style_tag(content="td:first-child { position: sticky; left: 0; min-width: 100px !important }")
+    assert [text[:8] for text in page.evaluate(MEASURE, True)] == ["code cut"]
+    page.add_style_tag(content="pre { white-space: pre-wrap; overflow-wrap: anywhere }")
+    page.evaluate(
+        "document.querySelector('pre').outerHTML = `<details>${document.querySelector('pre').outerHTML}</details>`"
+    )
     assert page.evaluate(MEASURE, True) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -56,28 +55,13 @@ def draw(model, tall: bool = False):
     axis.axis("off")
     for name, block in blocks.items():
         x, y = place[name][::turn]
-        axis.add_patch(
-            FancyBboxPatch(
-                (x - _HALF, y - _HALF),
-                2 * _HALF,
-                2 * _HALF,
-                boxstyle="round,pad=0,rounding_size=0.05",
-                facecolor=block["colour"],
-                edgecolor="#222222",
-                linewidth=2.4 if block["dropout"] else 0.8,
-            )
-        )
+        style = {"facecolor": block["colour"], "edgecolor": "#222222", "linewidth": 2.4 if block["dropout"] else 0.8}
+        corner, round_ = (x - _HALF, y - _HALF), "round,pad=0,rounding_size=0.05"
+        axis.add_patch(FancyBboxPatch(corner, 2 * _HALF, 2 * _HALF, boxstyle=round_, **style))
         title = re.sub(r"(\d)", r" \1", name, count=1)
         axis.text(x, y - _HALF + 0.06, title, ha="center", va="top", weight="bold")
-        axis.text(
-            x,
-            y + 0.02,
-            "\n".join(block["layers"]),
-            ha="center",
-            va="center",
-            fontsize=8,
-            linespacing=1.15,
-        )
+        layers = "\n".join(block["layers"])
+        axis.text(x, y + 0.02, layers, ha="center", va="center", fontsize=8, linespacing=1.15)
         axis.text(x, y + _HALF - 0.05, block["shape"], ha="center", va="bottom", fontsize=8)
     for start, stop in edges:
         _arrow(axis, place[start], place[stop], turn)
@@ -100,20 +84,9 @@ def _arrow(axis, start: tuple, stop: tuple, turn: int) -> None:
     if turn < 0 and path != "arc3":
         path = {"A=90": "angle,angleA=0,angleB=90", "A=0,": "angle,angleA=90,angleB=0"}[path[11:15]]
     skip = y0 == y1 and x1 - x0 > 1
-    axis.annotate(
-        "",
-        ends[1][::turn],
-        ends[0][::turn],
-        arrowprops={
-            "arrowstyle": "-|>",
-            "color": "#222222",
-            "linewidth": 1.4,
-            "shrinkA": 0,
-            "shrinkB": 0,
-            "linestyle": "dashed" if skip else "solid",
-            "connectionstyle": path,
-        },
-    )
+    arrow = {"arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    arrow |= {"linestyle": "dashed" if skip else "solid", "connectionstyle": path}
+    axis.annotate("", ends[1][::turn], ends[0][::turn], arrowprops=arrow)
 
 
 def _blocks(model, letters: int = 21) -> tuple[dict, list]:
@@ -122,11 +95,12 @@ def _blocks(model, letters: int = 21) -> tuple[dict, list]:
     A layer belongs to the block its name begins with; another (an addition, say)
     belongs to the block of its last input.
     """
+    import keras
+
     names = ("stem", "down", "up", "head", "output", "conv", "flatten", "dice")
-    config = {layer["name"]: layer for layer in model.get_config()["layers"]}
     blocks, edges, block_of = {}, [], {}
     for layer in model.operations:  # unlike `layers`, with the additions
-        inputs = _inputs(config[layer.name]["inbound_nodes"])
+        inputs = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)]
         kind = type(layer).__name__
         if kind == "InputLayer":
             given = f"input {_shape(layer.output.shape[1:])}"
@@ -150,16 +124,6 @@ def _blocks(model, letters: int = 21) -> tuple[dict, list]:
         colours = {"down": "#cfe5f5", "conv": "#cfe5f5", "up": "#fde2c4", "head": "#d5efe3"}
         entry["colour"] = next((c for start, c in colours.items() if name.startswith(start)), "#eeeeee")
     return blocks, edges
-
-
-def _inputs(node) -> list[str]:
-    """Names of the layers whose outputs a layer takes, from its entry in a model's config."""
-    if isinstance(node, Mapping):
-        history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
-        return [history[0]] if history else [name for part in node.values() for name in _inputs(part)]
-    if isinstance(node, (list, tuple)):
-        return [name for part in node for name in _inputs(part)]
-    return []
 
 
 def _words(layer, kind: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -12,35 +10,20 @@ from wmhqc.sources import available
 from wmhqc.view import brains
 
 
-@dataclass
-class Shown:
-    """Cases for `wmhqc.view.quiz`, and the words that belong to them.
+def six(patients: list[dict], tau: float = 0.5) -> tuple[pd.DataFrame, str, str]:
+    """Six cases to begin with, half of them failed: of `patients` if they suffice, else of the reference run.
 
-    Attributes
-    ----------
-    slices : list of wmhqc.slices.Slice
-    dice, ml, true_ml : list of float
-        Lesion Dice, predicted and manual volume (ml) of the whole masks.
-    kind : str
-        What the cases are: "real patients" or "synthetic cases".
-    credit : str
-        Where they are from.
+    Returns
+    -------
+    table : DataFrame
+        `slice`, `dice` (lesion Dice on the networks' grid), `ml` and `true_ml`, as `wmhqc.view.quiz` takes them.
+    kind, credit : str
+        What the cases are, and where they are from.
     """
-
-    slices: list[slices.Slice]
-    dice: list[float]
-    ml: list[float]
-    true_ml: list[float]
-    kind: str
-    credit: str
-
-
-def six(patients: list[dict], tau: float = 0.5) -> Shown:
-    """Six cases to begin with, half of them failed: of `patients` if they suffice, else of the reference run."""
     found = _choose(patients, tau)
     if found:
-        return Shown(*_columns(found), "real patients", _credit(found))
-    return Shown(*_columns(_choose(synthetic(), tau)), "synthetic cases", "synthetic: real anatomy, drawn lesions")
+        return pd.DataFrame(found), "real patients", _credit(found)
+    return pd.DataFrame(_choose(synthetic(), tau)), "synthetic cases", "synthetic: real anatomy, drawn lesions"
 
 
 def real() -> list[dict]:
@@ -94,10 +77,6 @@ def _choose(cases: list[dict], tau: float) -> list[dict]:
     dice = np.array([case["dice"] for case in cases])
     failed = (dice < tau).sum()
     return [cases[i] for i in brains.pick(dice, 6, tau)] if len(cases) >= 6 and 0 < failed < len(cases) else []
-
-
-def _columns(cases: list[dict]) -> list[list]:
-    return [[case[name] for case in cases] for name in ("slice", "dice", "ml", "true_ml")]
 
 
 def _credit(cases: list[dict]) -> str:

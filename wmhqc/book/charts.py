@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from wmhqc.book.figures import BLUE, COLOURS, DASHES, GREY, ORANGE, SYMBOLS
+from wmhqc.book.figures import COLOURS, DASHES, GREY, ORANGE, SYMBOLS
 
 #: To be seen on a light ground and on a dark one.
 MIDDLE = "#808080"
@@ -39,15 +39,10 @@ def cumulative(groups: Mapping[str, np.ndarray], title: str, label: str):
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        figure.add_scatter(
-            x=values,
-            y=np.arange(1, len(values) + 1) / len(values),
-            mode="lines+markers",
-            name=name,
-            line={"shape": "hv", "color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
-            marker={"symbol": SYMBOLS[i % 6], "size": 6},
-            hovertemplate="%{x:.3g}: share %{y:.2f}<extra></extra>",
-        )
+        line = {"shape": "hv", "color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2}
+        marker, hover = {"symbol": SYMBOLS[i % 6], "size": 6}, "%{x:.3g}: share %{y:.2f}<extra></extra>"
+        share = np.arange(1, len(values) + 1) / len(values)
+        _line(figure, values, share, name, line, mode="lines+markers", marker=marker, hovertemplate=hover)
         low, middle, high = np.percentile(values, (25, 50, 75))
         said.append(f"{name}: median {middle:.2g}, middle half {low:.2g} to {high:.2g}.")
     if not said:
@@ -56,29 +51,18 @@ def cumulative(groups: Mapping[str, np.ndarray], title: str, label: str):
     return _plain(figure, title, label, "share of cases up to here", alt).update_xaxes(type="log")
 
 
-def scatter_dice(
-    table: pd.DataFrame,
-    score: str,
-    tau: float | None = None,
-    threshold: float | None = None,
-    dice: str = "lesion_dice",
-    label: str | None = None,
-):
+def scatter_dice(table: pd.DataFrame, score: str, tau: float | None = None, label: str | None = None):
     """A score of each case against its true Dice, as in the paper's Fig. 2 and 3.
 
     Parameters
     ----------
     table : DataFrame
-        One row a case; rows without Dice or score are left out.
+        One row a case with its true Dice, `lesion_dice`, 0 to 1; rows without it or the score are left out.
     score : str
         Column of the horizontal axis. For a predicted Dice (`predicted_dice_...`) the line of
         perfect prediction is drawn too.
     tau : float, optional
         A case with Dice below this has failed (horizontal line).
-    threshold : float, optional
-        Threshold of the score (vertical line).
-    dice : str
-        Column of the true Dice, 0 to 1.
     label : str, optional
         Title of the horizontal axis; by default the column's name.
 
@@ -90,62 +74,33 @@ def scatter_dice(
     """
     import plotly.graph_objects as go
 
-    cases = table.dropna(subset=[score, dice])
+    cases = table.dropna(subset=[score, "lesion_dice"])
     if cases.empty:
-        raise ValueError(f"no case has both {score!r} and {dice!r}")
+        raise ValueError(f"no case has both {score!r} and 'lesion_dice'")
     label = label or _name(score)
     figure = go.Figure()
     names = cases.get("case", pd.Series(cases.index.astype(str), cases.index))
     groups = cases["database"].fillna("other") if "database" in cases else pd.Series("cases", cases.index)
     said = [f"Scatter plot of {label} against true Dice, {len(cases)} cases."]
-    line = _regression(cases[score].to_numpy(float), cases[dice].to_numpy(float))
+    both = cases[[score, "lesion_dice"]].to_numpy(float)
+    line = _regression(*both.T)
     if line:
-        x = np.concatenate([line["x"], line["x"][::-1]])
-        y = np.concatenate([line["high"], line["low"][::-1]])
-        figure.add_scatter(
-            x=x, y=y, fill="toself", fillcolor="rgba(128,128,128,0.35)", mode="none", name="95 % band", hoverinfo="skip"
-        )
-        figure.add_scatter(
-            x=line["x"], y=line["y"], mode="lines", line={"color": MIDDLE}, name="regression line", hoverinfo="skip"
-        )
+        x, y = np.r_[line["x"], line["x"][::-1]], np.r_[line["high"], line["low"][::-1]]
+        band = {"fill": "toself", "fillcolor": "rgba(128,128,128,0.35)", "hoverinfo": "skip"}
+        _line(figure, x, y, "95 % band", None, mode="none", **band)
+        _line(figure, line["x"], line["y"], "regression line", {"color": MIDDLE}, hoverinfo="skip")
         said.append(f"Pearson r = {line['r']:.2f}.")
     for i, (group, rows) in enumerate(cases.groupby(groups, sort=False)):
         marker = {"color": COLOURS[i % 6], "symbol": SYMBOLS[i % 6], "size": 9, "line": {"color": "white", "width": 1}}
-        figure.add_scatter(
-            x=rows[score],
-            y=rows[dice],
-            mode="markers",
-            name=str(group),
-            text=names[rows.index],
-            marker=marker,
-            hovertemplate="%{text}<br>%{x:.4g}, Dice %{y:.3f}<extra></extra>",
-        )
+        more = {"text": names[rows.index], "hovertemplate": "%{text}<br>%{x:.4g}, Dice %{y:.3f}<extra></extra>"}
+        _line(figure, rows[score], rows["lesion_dice"], str(group), None, mode="markers", marker=marker, **more)
     if score.startswith("predicted_dice"):
-        ends = [cases[[score, dice]].to_numpy(float).min(), cases[[score, dice]].to_numpy(float).max()]
-        figure.add_scatter(
-            x=ends,
-            y=ends,
-            mode="lines",
-            line={"color": MIDDLE, "dash": "dot"},
-            name="perfect prediction",
-            hoverinfo="skip",
-        )
+        ends = [both.min(), both.max()]
+        _line(figure, ends, ends, "perfect prediction", {"color": MIDDLE, "dash": "dot"}, hoverinfo="skip")
     if tau is not None:
-        figure.add_hline(
-            tau,
-            line={"color": ORANGE, "dash": "dash"},
-            name=f"failed below Dice {tau:g}",
-            showlegend=True,
-        )
-        said.append(f"{int((cases[dice] < tau).sum())} cases have a Dice below {tau:g}.")
-    if threshold is not None:
-        figure.add_vline(
-            threshold,
-            line={"color": BLUE, "dash": "dashdot"},
-            name=f"threshold {threshold:g}",
-            showlegend=True,
-        )
-        said.append(f"The threshold of the score is {threshold:g}.")
+        dashed = {"color": ORANGE, "dash": "dash"}
+        figure.add_hline(tau, line=dashed, name=f"failed below Dice {tau:g}", showlegend=True)
+        said.append(f"{int((cases['lesion_dice'] < tau).sum())} cases have a Dice below {tau:g}.")
     title = f"{label} and true Dice" + (f", r = {line['r']:.2f}" if line else "")
     return _plain(figure, title, label, "true Dice", " ".join(said))
 
@@ -158,9 +113,7 @@ def _regression(x: np.ndarray, y: np.ndarray) -> dict | None:
         return None
     fit = stats.linregress(x, y)
     at = np.linspace(x.min(), x.max(), 50)
-    residual = np.sqrt(np.sum((y - fit.intercept - fit.slope * x) ** 2) / (len(x) - 2))
-    spread = residual * np.sqrt(1 / len(x) + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2))
-    half = stats.t.ppf(0.975, len(x) - 2) * spread
+    half = stats.t.ppf(0.975, len(x) - 2) * fit.stderr * np.sqrt(x.var() + (at - x.mean()) ** 2)
     line = fit.intercept + fit.slope * at
     return {"x": at, "y": line, "low": line - half, "high": line + half, "r": fit.rvalue}
 
@@ -195,23 +148,18 @@ def risk_coverage(table: pd.DataFrame, scores, dice: str = "lesion_dice"):
         confidence = failure.confidence(cases, score)
         curve = failure.risk_coverage(1 - risk, confidence)
         areas.append(f"{name} {failure.aurc(1 - risk, confidence):.3f}")
-        figure.add_scatter(
-            x=curve["coverage"],
-            y=curve["risk"],
-            mode="lines",
-            name=name,
-            line={"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2.5},
-        )
+        line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2.5}
+        _line(figure, curve["coverage"], curve["risk"], name, line)
     oracle = failure.risk_coverage(1 - risk, 1 - risk)
-    figure.add_scatter(
-        x=oracle["coverage"], y=oracle["risk"], mode="lines", name="oracle", line={"color": GREY, "width": 1}
-    )
-    figure.add_scatter(
-        x=[0, 1], y=[risk.mean()] * 2, mode="lines", name="chance", line={"color": GREY, "width": 1, "dash": "dot"}
-    )
+    _line(figure, oracle["coverage"], oracle["risk"], "oracle", {"color": GREY, "width": 1})
+    _line(figure, [0, 1], [risk.mean()] * 2, "chance", {"color": GREY, "width": 1, "dash": "dot"})
     areas.append(f"chance {risk.mean():.3f}")
     alt = f"Risk-coverage curves of {len(cases)} cases. Area under the curve: {', '.join(areas)}."
     return _plain(figure, "Risk and coverage", "coverage: share of cases kept", "risk: mean of 1 − Dice", alt)
+
+
+def _line(figure, x, y, name: str, line: dict | None, mode: str = "lines", **more) -> None:
+    figure.add_scatter(x=x, y=y, name=name, line=line, mode=mode, **more)
 
 
 def _name(column: str) -> str:

@@ -104,27 +104,14 @@ def choose(records: Iterable[Mapping], tau: float = 0.5) -> dict[str, Mapping]:
     Of the accepted the one with the middle true Dice; of those that rightly were not the worst, of those that wrongly
     were not the best. Patients go before synthetic cases; without a manual mask nobody knows.
     """
-    records = list(records)
-    known = [
-        (index, record["verdict"] == "accept", record["truth"]["lesion_dice"], bool(record.get("synthetic")))
-        for index, record in enumerate(records)
-        if record.get("truth", {}).get("lesion_dice") is not None
-    ]
-    table = pd.DataFrame(known, columns=["index", "accepted", "true", "synthetic"]).sort_values("true", kind="stable")
-    table = table.astype({"accepted": bool, "synthetic": bool})
-    failed = table["true"] < tau
-    kinds = {
-        "accepted": table[table["accepted"]],
-        "rightly": table[~table["accepted"] & failed],
-        "wrongly": table[~table["accepted"] & ~failed],
-    }
-    shown = {}
-    for name, kind in kinds.items():
-        kind = kind[~kind["synthetic"]] if not kind["synthetic"].all() else kind
-        if len(kind):
-            place = {"accepted": (len(kind) - 1) // 2, "rightly": 0, "wrongly": -1}[name]
-            shown[name] = records[int(kind["index"].iloc[place])]
-    return shown
+    known = [record for record in records if record.get("truth", {}).get("lesion_dice") is not None]
+    kinds = {name: [] for name in WANTED}
+    for record in sorted(known, key=lambda record: record["truth"]["lesion_dice"]):
+        right = "rightly" if record["truth"]["lesion_dice"] < tau else "wrongly"
+        kinds["accepted" if record["verdict"] == "accept" else right].append(record)
+    places = {"accepted": lambda kind: (len(kind) - 1) // 2, "rightly": lambda kind: 0, "wrongly": lambda kind: -1}
+    kinds = {name: [one for one in kind if not one.get("synthetic")] or kind for name, kind in kinds.items()}
+    return {name: kind[places[name](kind)] for name, kind in kinds.items() if kind}
 
 
 def told(record: Mapping | None, kind: str = "accepted", of: int = 0) -> str:
@@ -330,13 +317,8 @@ def changed(row: Mapping, name: str, how, folder) -> dict:
 
 def exchanged(row: Mapping) -> dict:
     """The row of a scan with its T1 given as FLAIR and its FLAIR as T1."""
-    return {
-        **row,
-        "called": f"{row['case']}, T1 and FLAIR exchanged",
-        "t1": row["flair"],
-        "flair": row["t1"],
-        "lesion": "",
-    }
+    called = f"{row['case']}, T1 and FLAIR exchanged"
+    return {**row, "called": called, "t1": row["flair"], "flair": row["t1"], "lesion": ""}
 
 
 def strangers(row: Mapping, mine: Mapping, others: Iterable[Mapping], folder) -> list[dict]:
@@ -345,11 +327,12 @@ def strangers(row: Mapping, mine: Mapping, others: Iterable[Mapping], folder) ->
     A scan upside down, the same with light and dark exchanged, another one (`mine`) with T1 and FLAIR exchanged, and
     `others`, each of them also without its brain mask.
     """
+
+    def negative(array):
+        return np.where(array > 0, array.max() + 1 - array, 0)
+
     rows = [changed(row, "upside down", lambda array: array[:, :, ::-1], folder)]
-    rows += [
-        changed(row, "light and dark exchanged", lambda array: np.where(array > 0, array.max() + 1 - array, 0), folder)
-    ]
-    rows += [exchanged(mine)]
+    rows += [changed(row, "light and dark exchanged", negative, folder), exchanged(mine)]
     for other in others:
         rows.append(other)
         if other.get("brainmask"):

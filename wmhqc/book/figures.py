@@ -31,6 +31,7 @@ MAPS = {
     "reconstruction": "Reconstruction",
     "error": "Error map",
 }
+_CUT = {"origin": "lower", "interpolation": "nearest"}
 _BARS = {
     "prediction": "lesion probability",
     "uncertainty": "entropy (bits)",
@@ -84,8 +85,6 @@ def case_maps(cases: Mapping[str, Mapping], tall: bool = False):
     -------
     matplotlib.figure.Figure
     """
-    import matplotlib.pyplot as plt
-
     columns = [name for name in MAPS if any(name in case for case in cases.values())]
     if not columns:
         raise ValueError(f"no case has a map to show; expected some of {', '.join(MAPS)}")
@@ -99,7 +98,7 @@ def case_maps(cases: Mapping[str, Mapping], tall: bool = False):
     }
     across, down = (len(cases), len(columns)) if tall else (len(columns), len(cases))
     size = (1.8 * across + 1.3, 2.2 * down + 0.6) if tall else (2.1 * across + 0.4, 2.55 * down + 0.7)
-    figure, axes = plt.subplots(down, across, squeeze=False, layout="constrained", figsize=size)
+    figure, axes = _panels(down, across, size, ground=None)
     axes = axes.T if tall else axes
     images = {}
     for row, (label, case) in zip(axes, cases.items(), strict=True):
@@ -112,7 +111,7 @@ def case_maps(cases: Mapping[str, Mapping], tall: bool = False):
                 continue
             cut = case[name][:, :, slices[label]].T
             style = styles.get(name, {"cmap": "gray", "vmin": 0, "vmax": 255})
-            images[name] = axis.imshow(cut, origin="lower", aspect=y / x, interpolation="nearest", **style)
+            images[name] = axis.imshow(cut, aspect=y / x, **_CUT, **style)
             axis.invert_xaxis()
             if name in ("flair", "prediction") and "lesion" in case:
                 _outline(axis, case["lesion"][:, :, slices[label]].T, 0.5, ORANGE)
@@ -131,6 +130,13 @@ def case_maps(cases: Mapping[str, Mapping], tall: bool = False):
             low, high = images[name].get_clim()
             bar.set_ticks([low, (low + high) / 2, high], labels=[f"{x:.2g}" for x in (low, (low + high) / 2, high)])
     return closed(figure, PHONE if tall or len(columns) <= 4 else DESK)
+
+
+def _panels(rows: int, columns: int, size: tuple, ground: str | None = "white", **shared):
+    """Figure and its axes (rows, columns), placed so that no words overlap (`ground` None: as the style has it)."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, squeeze=False, layout="constrained", facecolor=ground, figsize=size, **shared)
 
 
 def _slice(case: Mapping) -> int:
@@ -185,21 +191,17 @@ def pictures(panels: Mapping[str, Mapping], columns: int = 3):
     -------
     matplotlib.figure.Figure
     """
-    import matplotlib.pyplot as plt
-
     if not panels:
         raise ValueError("no picture to show")
     rows, width = -(-len(panels) // columns), min(9, 3 * columns)  # in inches: two can be read on a phone
     size = (width, width / columns * 1.2 * rows)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=size)
+    figure, axes = _panels(rows, columns, size, ground=None)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, panel) in zip(axes.flat, panels.items()):
         x, y = panel.get("voxel", (1, 1))
         low, high = panel.get("limits", (0, panel["image"].max()))
-        axis.imshow(
-            panel["image"].T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=y / x, interpolation="nearest"
-        )
+        axis.imshow(panel["image"].T, cmap="gray", vmin=low, vmax=high, aspect=y / x, **_CUT)
         axis.invert_xaxis()
         if "outline" in panel:
             _outline(axis, panel["outline"].T, 0.5, ORANGE, width=1.4)
@@ -231,32 +233,16 @@ def strips(table: pd.DataFrame, columns: Mapping[str, str], by: str, log: tuple[
     matplotlib.figure.Figure
         A bar marks the median of a group.
     """
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
     groups = dict(tuple(table.groupby(by, sort=False)))
-    figure, axes = plt.subplots(
-        len(columns),
-        1,
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-        figsize=(5.6, len(columns) * (0.75 + 0.32 * len(groups))),
-    )
-    rng = np.random.default_rng(0)
+    figure, axes = _panels(len(columns), 1, (5.6, len(columns) * (0.75 + 0.32 * len(groups))))
+    rng, edge = np.random.default_rng(0), {"markersize": 6, "markeredgewidth": 0.3, "markeredgecolor": "black"}
     for axis, (column, name) in zip(axes[:, 0], columns.items(), strict=True):
         for i, rows in enumerate(groups.values()):
             values = rows[column].dropna().to_numpy(float)
-            axis.plot(
-                values,
-                i + rng.uniform(-0.25, 0.25, len(values)),
-                "oDs^vP"[i % 6],
-                color=COLOURS[i % 6],
-                markersize=6,
-                alpha=0.85,
-                markeredgewidth=0.3,
-                markeredgecolor="black",
-            )
+            heights = i + rng.uniform(-0.25, 0.25, len(values))
+            axis.plot(values, heights, "oDs^vP"[i % 6], color=COLOURS[i % 6], alpha=0.85, **edge)
             if len(values):
                 axis.plot([np.median(values)] * 2, [i - 0.4, i + 0.4], color="black", linewidth=2.5)
         axis.set(ylim=(len(groups) - 0.5, -0.5))
@@ -289,38 +275,21 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
     -------
     matplotlib.figure.Figure
     """
-    import matplotlib.pyplot as plt
-
     clean = table[table["severity"] == 0]
     artefacts = [name for name in table["artefact"].unique() if name != "none"]
     if not artefacts or clean.empty:
         raise ValueError("expected rows of at least one artefact, and of the scans as they are (severity 0)")
     rows = -(-len(artefacts) // 2)
-    figure, axes = plt.subplots(
-        rows,
-        2,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-        figsize=(5.6, 2.2 * rows + 1.2),
-    )
+    figure, axes = _panels(rows, 2, (5.6, 2.2 * rows + 1.2), sharex=True, sharey=True)
     for axis in axes.flat[len(artefacts) :]:
         axis.remove()
     for axis, artefact in zip(axes.flat, artefacts):
         part = pd.concat([clean, table[table["artefact"] == artefact]])
         means = part.groupby("severity")[list(columns)].mean()
         for i, (column, label) in enumerate(columns.items()):
-            axis.plot(
-                means.index,
-                means[column],
-                color="black" if i == 0 else COLOURS[i - 1],
-                label=label,
-                linewidth=3 if i == 0 else 1.6,
-                marker="os^Dv"[i % 5],
-                markersize=5,
-            )
+            colour, width = ("black", 3) if i == 0 else (COLOURS[i - 1], 1.6)
+            marker = {"marker": "os^Dv"[i % 5], "markersize": 5}
+            axis.plot(means.index, means[column], color=colour, label=label, linewidth=width, **marker)
         axis.set(title=artefact.replace("_", " "), ylim=(0, 1), xlabel="severity")
         axis.grid(alpha=0.3)
     handles, names = axes.flat[0].get_legend_handles_labels()
@@ -328,7 +297,7 @@ def by_severity(table: pd.DataFrame, columns: Mapping[str, str]):
     return closed(figure)
 
 
-def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss"):
+def learning_curves(histories: Mapping[str, pd.DataFrame]):
     """Training and validation loss by epoch, one panel for each history.
 
     Parameters
@@ -341,29 +310,18 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], ylabel: str = "loss")
     matplotlib.figure.Figure
         A ring marks the epoch with the lowest validation loss, whose weights are kept.
     """
-    import matplotlib.pyplot as plt
-
     if not histories:
         raise ValueError("no history to show")
-    figure, axes = plt.subplots(
-        len(histories), 1, squeeze=False, layout="constrained", facecolor="white", figsize=(4.2, 3.4 * len(histories))
-    )
+    figure, axes = _panels(len(histories), 1, (4.2, 3.4 * len(histories)))
     for axis, (title, history) in zip(axes[:, 0], histories.items(), strict=True):
         if len(history) == 0:
             raise ValueError(f"the history of {title} is empty: nothing was trained yet")
         axis.plot(history["epoch"], history["loss"], color=BLUE, label="training")
         axis.plot(history["epoch"], history["val_loss"], color=ORANGE, linestyle="dashed", label="validation")
         best = history.loc[history["val_loss"].idxmin()]
-        axis.plot(
-            best["epoch"],
-            best["val_loss"],
-            "o",
-            color=ORANGE,
-            fillstyle="none",
-            markersize=9,
-            label=f"kept: epoch {best['epoch']:.0f}",
-        )
-        axis.set(title=title, xlabel="epoch", ylabel=ylabel)
+        ring = {"color": ORANGE, "fillstyle": "none", "markersize": 9}
+        axis.plot(best["epoch"], best["val_loss"], "o", label=f"kept: epoch {best['epoch']:.0f}", **ring)
+        axis.set(title=title, xlabel="epoch", ylabel="loss")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
@@ -386,9 +344,7 @@ def predicted(table: pd.DataFrame, tau: float):
     matplotlib.figure.Figure
         Dotted: perfect prediction.
     """
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(5.6, 4.4), layout="constrained", facecolor="white")
+    figure, ((axis,),) = _panels(1, 1, (5.6, 4.4))
     for (kind, cases), colour, symbol in zip(table.groupby("kind", sort=False), COLOURS, "oDs^xP", strict=False):
         axis.plot(cases["predicted"], cases["true"], symbol, color=colour, markersize=5, label=kind)
     axis.plot([0, 1], [0, 1], ":", color=GREY, label="perfect prediction")

@@ -12,6 +12,8 @@ from itertools import combinations
 
 import pandas as pd
 
+from wmhqc.book.figures import BLUE, GREY, ORANGE, closed
+
 #: Columns of `studies` that hold one value or more, and the values they may have.
 CATEGORIES = {
     "target": (
@@ -151,8 +153,6 @@ def draw_prisma():
     """
     import matplotlib.pyplot as plt
 
-    from wmhqc.book.figures import BLUE, GREY, ORANGE, closed
-
     flow = prisma()
     figure, axes = plt.subplots(figsize=(5.6, 6), layout="constrained", facecolor="white")
     axes.set(xlim=(0, 10), ylim=(-5.9, 0.5))
@@ -190,8 +190,6 @@ def draw_counts(table: pd.DataFrame, column: str, marked: tuple[str, ...] = ()):
     matplotlib.figure.Figure
     """
     import matplotlib.pyplot as plt
-
-    from wmhqc.book.figures import BLUE, ORANGE, closed
 
     counted = count(table, column)[::-1]
     figure, axes = plt.subplots(figsize=(5.6, 0.6 + 0.36 * len(counted)), layout="constrained", facecolor="white")

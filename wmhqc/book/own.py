@@ -15,17 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from wmhqc import augment, losses, metrics, preprocess, regression, training
+from wmhqc import augment, losses, metrics, regression, training
 from wmhqc.book import stages
 from wmhqc.files import read_json, write_json, write_table
 
 #: The paper's three pairs of maps.
 PAIRS = ("image", "uncertainty", "error")
-
-
-def load(run, case: str) -> preprocess.Prepared:
-    """A prepared case of a run."""
-    return preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz")
 
 
 def part(table: pd.DataFrame, *splits: str) -> dict[str, str]:
@@ -69,8 +64,8 @@ def segmenter(
         Path(run) / "training" / name,
         {"build": "mc_unet", "size": _size(run), "slopes": slopes, "initializer": initializer},
         cases,
-        lambda case, rng: training.segmentation_example(load(run, case), change, rng),
-        [training.segmentation_example(load(run, case)) for case in part(table, "validation")],
+        lambda case, rng: training.segmentation_example(stages.prepared(run, case), change, rng),
+        [training.segmentation_example(stages.prepared(run, case)) for case in part(table, "validation")],
         loss=losses.two_class_dice_loss,
         **options,
     )
@@ -101,8 +96,8 @@ def inpainter(run, *, slopes: str = "channel", **options):
         Path(run) / "error_maps" / "rec_unet",
         {"build": "rec_unet", "size": _size(run), "slopes": slopes},
         part(table, "train"),
-        lambda case, rng: training.reconstruction_example(load(run, case), _move, rng),
-        [training.reconstruction_example(load(run, case)) for case in part(table, "validation")],
+        lambda case, rng: training.reconstruction_example(stages.prepared(run, case), augment.move, rng),
+        [training.reconstruction_example(stages.prepared(run, case)) for case in part(table, "validation")],
         loss=losses.inpainting_loss,
         **options,
     )
@@ -124,7 +119,7 @@ def dice_regressors(run, **options) -> tuple[pd.DataFrame, dict]:
             prepared, maps = stages.load(run, case)
             pair = regression.pair_of(name, maps, prepared.volume[..., 1])
             true = metrics.lesion_dice(maps["mask"], prepared.lesion > 0)
-            return training.regression_example(pair, true, None if rng is None else _move, rng)
+            return training.regression_example(pair, true, None if rng is None else augment.move, rng)
 
         net, histories[name] = _fit(
             Path(run) / "dice_regression" / f"reg_net_{name}",
@@ -170,7 +165,3 @@ def _fit(folder, described, cases, example, validation, **options):
 
 def _size(run) -> int:
     return read_json(Path(run) / "data" / "settings.json")["size"]
-
-
-def _move(volume, mask, rng):
-    return augment.affine(*augment.flip(volume, mask, rng), rng)

@@ -21,11 +21,7 @@ import pandas as pd
 from wmhqc import failure, thresholds
 
 TAU = 0.75
-REGRESSORS = {
-    "image": "predicted_dice_image",
-    "uncertainty": "predicted_dice_uncertainty",
-    "error": "predicted_dice_error",
-}
+REGRESSORS = {pair: f"predicted_dice_{pair}" for pair in ("image", "uncertainty", "error")}
 
 # The VS of folds 2 to 5 were never published. These (tp, fp, fn, tn) of the five folds are
 # inferred: they give the rounded cells of Table 1 for the Dice of the authors' second run

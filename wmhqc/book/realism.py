@@ -11,6 +11,7 @@ import pandas as pd
 from wmhqc import cohort, failure
 from wmhqc.checks import surroundings
 from wmhqc.images import load_image
+from wmhqc.metrics import CONNECTED
 from wmhqc.sources import anatomy
 
 #: Column of `measures` -> its name with unit.
@@ -51,7 +52,7 @@ def measures(row: Mapping) -> dict:
     voxel_mm3 = float(np.prod(nib.affines.voxel_sizes(flair.affine)))
     affine, flair, mask, brain = flair.affine, *(np.asanyarray(i.dataobj) for i in (flair, mask, brain))
     mask, brain = mask > 0, brain > 0
-    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    labels, count = ndimage.label(mask, CONNECTED)
     found = {
         "case": row["case"],
         "lesion_count": count,

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import pandas as pd
 
 from wmhqc import cohort, errormaps, preprocess, reference, regression, scores, training
 from wmhqc.assess import assess
-from wmhqc.experiment import merge
+from wmhqc.experiment import merge, progress
 from wmhqc.files import load_maps, read_json, save_maps, sha256, write_json, write_table
 
 DATA = {"size": None, "cases": None, "seed": 0, "ms17": True}
@@ -118,7 +117,7 @@ def prepare(table: pd.DataFrame, folder, size: int, jobs: int | None = None) -> 
         for row in table.to_dict("records")
     ]
     done = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator")(work)
-    return pd.DataFrame(_progress(done, "prepared cases", len(work)))
+    return pd.DataFrame(progress(done, "prepared cases", len(work)))
 
 
 def asked(run) -> pd.DataFrame:
@@ -229,8 +228,8 @@ def _stage(run, chapter, kinds, chosen, one: Callable) -> pd.DataFrame:
         keys = {row.case: _key(chosen, weights, row.made_from) for row in part.itertuples()}
         missing = [case for case, key in keys.items() if _found(places[case]).get("key") != key]
         nets = networks(run, name, kinds) if missing else {}
-        for case in _progress(missing, f"{chapter}, networks {name}", len(missing)):
-            maps, row = one(preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz"), nets)
+        for case in progress(missing, f"{chapter}, networks {name}", len(missing)):
+            maps, row = one(prepared(run, case), nets)
             save_maps(places[case], **maps)
             write_json({"key": keys[case], "row": row}, places[case].with_suffix(".json"))
     rows = pd.DataFrame([_found(place)["row"] for place in places.values()])
@@ -263,10 +262,14 @@ def mean(run, case: str) -> np.ndarray:
     return load_maps(Path(run) / "uncertainty" / "maps" / f"{case}.npz")["mean"]
 
 
+def prepared(run, case: str) -> preprocess.Prepared:
+    """A prepared case of a run."""
+    return preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz")
+
+
 def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     """A prepared case, and those of its maps that are there: mean, entropy, mask, reconstruction, error."""
-    prepared = preprocess.load(Path(run) / "data" / "prepared" / f"{case}.npz")
-    maps = {}
+    found, maps = prepared(run, case), {}
     for chapter in ("uncertainty", "error_maps"):
         path = Path(run) / chapter / "maps" / f"{case}.npz"
         if path.exists():
@@ -274,11 +277,5 @@ def load(run, case: str) -> tuple[preprocess.Prepared, dict]:
     if "mean" in maps:
         maps = regression.with_entropy(maps)
     if "reconstruction" in maps:
-        maps["error"] = prepared.volume[..., 1] / 255 - maps["reconstruction"]
-    return prepared, maps
-
-
-def _progress(items, what, total):
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, total=total, file=sys.stdout, mininterval=5) if total else items
+        maps["error"] = found.volume[..., 1] / 255 - maps["reconstruction"]
+    return found, maps

@@ -189,7 +189,8 @@ class Group:
             counts=counts,
             columns=columns,
             left=left,
-            chart=looks(left) if left else "",
+            chart=looks(left) if left else {},
+            link=link,
             unlike=int((~table["interval_valid"][judged].astype(bool)).sum()) if judged.any() else 0,
             strips=[
                 strip(table, name, self.bands if one_rule else {})

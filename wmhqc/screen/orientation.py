@@ -43,7 +43,8 @@ def orientation(prepared) -> dict:
     fit, best = fits[(0, 1, 2), (1, 1, 1)], max(fits, key=fits.get)
     upright = not fits[best] > fit + MARGIN
     words = "The brain lies as the header says" if upright else _words(*best)
-    numbers = f"(correlation with the atlas {fit:.2f}, otherwise at best {_second(fits):.2f})"
+    second = max(value for way, value in fits.items() if way != ((0, 1, 2), (1, 1, 1)))
+    numbers = f"(correlation with the atlas {fit:.2f}, otherwise at best {second:.2f})"
     if not upright:
         numbers = f"(correlation with the atlas {fits[best]:.2f} so, {fit:.2f} as the header says)"
     return {"upright": upright, "fit": fit, "best_fit": fits[best], "words": f"{words} {numbers}."}
@@ -83,10 +84,6 @@ def _coarse(volume: np.ndarray) -> np.ndarray:
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
-
-
-def _second(fits: dict) -> float:
-    return max(fit for way, fit in fits.items() if way != ((0, 1, 2), (1, 1, 1)))
 
 
 def _words(axes, flips) -> str:

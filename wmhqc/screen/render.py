@@ -25,27 +25,20 @@ def render(template: str, **values) -> str:
         lstrip_blocks=True,
     )
     # Without its folders, whose names may say more than a report should when it is passed on.
-    environment.globals["file_name"] = lambda path: PurePath(path).name
-    environment.globals |= {
-        "number": number,
-        "dice": dice,
-        "percent": percent,
-        "at_most": at_most,
-        "chance": chance,
-        "version": __version__,
-    }
+    environment.globals |= {"file_name": lambda path: PurePath(path).name, "version": __version__}
+    environment.globals |= {write.__name__: write for write in (number, dice, percent, at_most, chance)}
     if "explorer" in values:
         values["explorer"] = Markup(values["explorer"])
     return environment.get_template(template).render(values)
 
 
-def number(value, digits: int = 3) -> str:
+def number(value) -> str:
     """A number for a reader: three significant digits, a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    if abs(value) >= 10 ** (digits - 1):
+    if abs(value) >= 100:
         return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
 
 
 def dice(value) -> str:

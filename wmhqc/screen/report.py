@@ -10,7 +10,7 @@ import numpy as np
 from wmhqc import preprocess
 from wmhqc.screen.inputs import INPUTS
 from wmhqc.screen.labels import KINDS, LABELS
-from wmhqc.screen.render import at_most, number, percent, render
+from wmhqc.screen.render import at_most, render
 
 #: Longest edge of the pictures in a report, in voxels.
 EDGE = 112
@@ -34,7 +34,6 @@ def case(judgement) -> str:
         kinds=KINDS,
         inputs=INPUTS,
         outside=outside,
-        bar=bar,
         share_or_chance=share_or_chance,
     )
 
@@ -67,13 +66,13 @@ window.open(window.URL.createObjectURL(new Blob([report], {type: 'text/html'})))
 """
 
 
-def frame(html: str, title: str, height: int = 900):
+def frame(html: str, title: str):
     """A report within a page of the book, as IPython shows it: its first part, and a button that opens it whole."""
     from html import escape
 
     from IPython.display import HTML
 
-    style = f"width: 100%; height: {height}px; border: 1px solid #8a95a4; border-radius: 10px"
+    style = "width: 100%; height: 900px; border: 1px solid #8a95a4; border-radius: 10px"
     framed = (
         f'<iframe srcdoc="{escape(html)}" title="{escape(title)}" style="{style}" onload="{escape(FITTED)}"></iframe>'
     )
@@ -128,29 +127,3 @@ def outside(value, usual) -> str:
     if value is None or not usual or None in usual:
         return ""
     return "▲" if value > usual[1] else "▼" if value < usual[0] else ""
-
-
-def bar(record: Mapping) -> str:
-    """The predicted Dice with its interval on a scale from 0 to 1 (HTML)."""
-    from markupsafe import Markup
-
-    predicted, truth, tau = record["predicted_dice"], record["truth"].get("lesion_dice"), record["guarantee"]["tau"]
-    marks, words = [], []
-    if tau is not None:
-        marks.append(f'<span class="tau" style="left:{100 * tau:.1f}%"></span>')
-        words.append(f"┆ failed below {number(tau)}")
-    if predicted["low"] is not None:
-        left, width = 100 * predicted["low"], 100 * (predicted["high"] - predicted["low"])
-        marks.append(f'<span class="interval" style="left:{left:.1f}%;width:{width:.1f}%"></span>')
-        words.append(f"▬ {percent(predicted['level'])} interval")
-    if predicted["value"] is not None:
-        marks.append(f'<span class="predicted" style="left:{100 * min(1, max(0, predicted["value"])):.1f}%"></span>')
-        words.append("● predicted")
-    if truth is not None:
-        marks.append(f'<span class="true" style="left:{100 * truth:.1f}%"></span>')
-        words.append("◆ true")
-    legend = " ".join(f"<span>{word}</span>" for word in words)
-    return Markup(
-        f'<div class="dice" aria-hidden="true"><div class="track">{"".join(marks)}</div>'
-        f'<div class="ends"><span>0</span><span>{legend}</span><span>1</span></div></div>'
-    )
