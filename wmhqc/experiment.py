@@ -235,7 +235,6 @@ def _train(run, fold, name, build, example, validation, loss, options):
     folder, chosen, part = fold_folder(run, fold) / name, settings(run), parts(run, fold)
     made_from = pd.read_csv(Path(run) / "prepared.csv").set_index("case")["made_from"]
     cases = {case: made_from[case] for case in train_cases(run, fold)}
-    table = pd.read_csv(Path(run) / "cohort.csv").set_index("case")
 
     def fit():
         return training.fit(
@@ -246,7 +245,7 @@ def _train(run, fold, name, build, example, validation, loss, options):
             folder,
             loss=loss,
             seed=1000 * chosen["seed"] + fold,
-            weights=draw_weights(table.loc[list(cases)], chosen["real_share"]),
+            weights=_weights(run, cases),
             **options,
         )
 
@@ -258,6 +257,11 @@ def _train(run, fold, name, build, example, validation, loss, options):
                 raise
             shutil.rmtree(folder)  # unfinished, and never to be finished as it was begun
             return fit()
+
+
+def _weights(run, cases):
+    table = pd.read_csv(Path(run) / "cohort.csv").set_index("case").loc[list(cases)]
+    return draw_weights(table, settings(run)["real_share"])
 
 
 def draw_weights(table: pd.DataFrame, real_share: float) -> np.ndarray | None:
