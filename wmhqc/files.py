@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The temporary name is hidden and has the ending of `path`, from which many writers choose the
     format. Folders that are missing are made. Several processes, of several machines, may write the
-    same file: each has its own temporary name, and the last one wins.
+    same file: each has its own temporary name, and the last one wins. An error of the disk names `path`.
 
         with replacing("runs/cpu/cases.csv") as partial:
             table.to_csv(partial)
@@ -28,10 +29,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
     try:
-        yield partial
+        with naming(path, partial):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, partial: Path) -> Iterator[None]:
+    """An OSError from here names `path`: that of a write names no file, that of opening the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
+
+
+def no_room(error: Exception) -> str:
+    """What to do if a disk, a quota or a limit is full, as words that name the file; empty for all other errors."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    where = error.filename or "the results"
+    return f"no space is left for {where} ({error.strerror}); make room, and give the same command again"
 
 
 def sweep(folder: str | Path) -> None:

@@ -168,15 +168,8 @@ class _UNet:
         return self.drop(self.activate(self.normalise(x, name), name), name)
 
     def conv(self, x, filters, kernel, name, strides=1, use_bias=True):
-        return layers.Conv3D(
-            filters,
-            kernel,
-            strides=strides,
-            use_bias=use_bias,
-            padding="same",
-            kernel_initializer=self.fresh(),
-            name=name,
-        )(x)
+        options = {"strides": strides, "use_bias": use_bias, "padding": "same", "kernel_initializer": self.fresh()}
+        return layers.Conv3D(filters, kernel, name=name, **options)(x)
 
     def fresh(self):
         """A new copy of the initialiser: a shared one would give equal kernels."""

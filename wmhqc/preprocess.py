@@ -274,10 +274,8 @@ def _open(case: str, name: str, image) -> nib.spatialimages.SpatialImage:
     if not hasattr(image, "affine"):
         try:
             image = load_image(image)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{case}: {name} {error}") from error
-        except ValueError as error:
-            raise ValueError(f"{case}: {name} {error}") from error
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{case}: {name} {error}") from error
     if len(image.shape) < 3 or np.prod(image.shape[3:]) != 1:
         raise ValueError(f"{case}: {_label(name, image)} has shape {image.shape}; expected one 3-D image")
     return image

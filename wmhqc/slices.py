@@ -73,19 +73,26 @@ def of_scan(row, prepared, mask) -> Slice:
     mask : bool array (n, n, n)
         Predicted mask on the networks' grid.
     """
-    import nibabel as nib
-
     from wmhqc import cohort, images, preprocess
 
     found = {
         "flair": images.load_image(row["flair"]), "manual": cohort.load_lesion(row),
         "predicted": preprocess.to_scan(mask, prepared), "brain": preprocess.to_scan(prepared.brain, prepared, 0),
     }  # fmt: skip
+    return on_scan(row["case"], found)
+
+
+def on_scan(case: str, found: dict) -> Slice:
+    """The key slice of images on one grid: flair, predicted (a mask from 0.5 on), brain, and manual if there is one."""
+    import nibabel as nib
+
+    from wmhqc import preprocess
+
     found = {name: nib.as_closest_canonical(image) for name, image in found.items()}
     arrays = {name: np.asanyarray(image.dataobj) for name, image in found.items()}
-    flair = preprocess.scale(arrays["flair"], arrays["brain"], f"{row['case']}: FLAIR")
-    spacing = nib.affines.voxel_sizes(found["flair"].affine)
-    return key(row["case"], flair, arrays["predicted"] >= 0.5, arrays["manual"] > 0, spacing)
+    flair = preprocess.scale(arrays["flair"], arrays["brain"], f"{case}: FLAIR")
+    manual = arrays.get("manual", np.zeros(flair.shape)) > 0
+    return key(case, flair, arrays["predicted"] >= 0.5, manual, nib.affines.voxel_sizes(found["flair"].affine))
 
 
 def of_run(run) -> tuple[list[Slice], dict[str, np.ndarray]]:

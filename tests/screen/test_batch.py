@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from scans import files, make_scan, one
 
 from wmhqc.files import sha256
-from wmhqc.screen import cli, group, judge, output
+from wmhqc.screen import cli, group, judge, output, report
 
 
 def test_a_brain_is_extracted_only_where_a_mask_is_missing(scans, judged, tmp_path, capsys):
@@ -337,8 +339,31 @@ def test_a_full_disk_leaves_the_old_result_and_says_so(scans, judged, tmp_path, 
     monkeypatch.setattr(nib.Nifti1Image, "to_filename", full)
     monkeypatch.setattr(output, "write_text", full)
     assert cli.main([*one(scans), "--risk", "0.2", "--out", str(out)]) == 3
-    assert capsys.readouterr().out.count(f"no space is left for {out}; make room") == 2, "nor could it be written down"
+    said = capsys.readouterr().out
+    assert f"no space is left for {out}/sub-a/anat/sub-a_label-WMH_probseg.nii.gz (No space left on device)" in said
+    assert "nor could this be written down: no space is left for the results" in said
     assert files(out) == kept
+
+
+@pytest.mark.parametrize(
+    ("limit", "file"),
+    [(20_000, "sub-a.html"), (3000, "sub-a/anat/sub-a_qc.json"), (1000, "sub-a/anat/sub-a_label-WMH_probseg.nii.gz")],
+)
+def test_a_file_that_the_disk_refuses_is_named(scans, judged, tmp_path, monkeypatch, capsys, limit, file):
+    """The limit of the size of a file is met where a full disk would be: while writing."""
+    out = tmp_path / "out"
+    assert cli.main([*one(scans), "--out", str(out)]) == 0
+    kept, before = files(out), resource.getrlimit(resource.RLIMIT_FSIZE)
+    if file != "sub-a.html":  # the largest
+        monkeypatch.setattr(report, "case", lambda judgement: "short")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        assert cli.main([*one(scans), "--risk", "0.2", "--out", str(out)]) == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"no space is left for {out / file} (File too large); make room" in capsys.readouterr().out
+    found = files(out)
+    assert found.pop("sub-a/anat/sub-a_notjudged.json") and found == kept
 
 
 def test_a_full_disk_leaves_the_old_table(scans, judged, tmp_path, monkeypatch, capsys):
@@ -355,6 +380,46 @@ def test_files_of_two_calls_are_not_taken_for_one_result(scans, judged, tmp_path
     with open(tmp_path / "out" / "sub-a" / "anat" / "sub-a_label-WMH_mask.nii.gz", "ab") as mask:
         mask.write(b"of another call")
     assert cli.main(command) == 0 and judged == ["sub-a", "sub-a"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+def test_a_batch_that_is_stopped_while_it_writes_goes_on(scans, judged, tmp_path, monkeypatch, capsys, number, status):
+    out, right = tmp_path / "out", nib.Nifti1Image.to_filename
+
+    def stopped(image, path):
+        right(image, path)
+        if "sub-b" in path.name:
+            os.kill(os.getpid(), number)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(nib.Nifti1Image, "to_filename", stopped)
+            assert cli.main(["qc", str(scans), "--out", str(out)]) == status
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert "the same command goes on where it was" in capsys.readouterr().err
+    kept = files(out)
+    assert judged == ["sub-a", "sub-b"] and len(kept) == 7 and not [name for name in kept if "sub-b" in name]
+    assert cli.main(["qc", str(scans), "--out", str(out)]) == 0 and judged[2:] == ["sub-b", "sub-c"]
+    assert {name: files(out)[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize("words", [[], ["--passes", "7"]], ids=["the same", "other settings"])
+def test_two_runs_at_once_in_one_folder_end_with_whole_results(scans, judged, tmp_path, monkeypatch, capsys, words):
+    """The second begins and ends while the first writes."""
+    command, right = ["qc", str(scans), "--out", str(tmp_path / "out")], nib.Nifti1Image.to_filename
+
+    def meanwhile(image, path):
+        right(image, path)
+        monkeypatch.setattr(nib.Nifti1Image, "to_filename", right)
+        assert cli.main([*command, *words]) == 0
+
+    monkeypatch.setattr(nib.Nifti1Image, "to_filename", meanwhile)
+    assert cli.main(command) == 0 and not list((tmp_path / "out").rglob(".*"))
+    assert len(table(tmp_path / "out")) == 3
+    capsys.readouterr()
+    assert cli.main(command) == 0 and "3 of 3 are there already" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- names

@@ -62,13 +62,11 @@ def look(row: Mapping, *arguments, **options) -> Seen:
 def key_slice(judgement: Judgement) -> slices.Slice:
     """The axial slice with most lesion on the scan's own grid, with the outlines of the judged and the manual mask."""
     images = judgement.images
-    images = {name: nib.as_closest_canonical(image) for name, image in images.items()}
-    flair = images["flair"]
-    brain = nib.as_closest_canonical(preprocess.to_scan(judgement.prepared.brain, judgement.prepared, 0))
-    judged = np.asanyarray(images.get("segmentation", images["mask"]).dataobj) > 0
-    manual = np.asanyarray(images["lesion"].dataobj) > 0 if "lesion" in images else np.zeros(flair.shape, bool)
-    grey = preprocess.scale(np.asanyarray(flair.dataobj, np.float32), np.asanyarray(brain.dataobj) > 0)
-    return slices.key(judgement.record["case"], grey, judged, manual, nib.affines.voxel_sizes(flair.affine))
+    found = {"flair": images["flair"], "predicted": images.get("segmentation", images["mask"])}
+    found["brain"] = preprocess.to_scan(judgement.prepared.brain, judgement.prepared, 0)
+    if "lesion" in images:
+        found["manual"] = images["lesion"]
+    return slices.on_scan(judgement.record["case"], found)
 
 
 def panels(shown: slices.Slice) -> dict:

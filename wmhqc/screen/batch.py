@@ -6,7 +6,6 @@ TensorFlow is imported only when a scan is judged.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import re
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from wmhqc.failure import Criterion
-from wmhqc.files import sweep
+from wmhqc.files import no_room, sweep
 from wmhqc.screen import brainmask, calibration, group, inputs, judge, output, records, report, verdict
 from wmhqc.screen.discover import discover
 from wmhqc.screen.parallel import each
@@ -158,7 +157,7 @@ def _judge(row: dict, settings: dict, out: str) -> str:
     try:
         record = _judged(row, settings, out)
     except Exception as error:  # the others go on; the next call judges this case again
-        return f"not judged: {_note_failure(row, _problem(error, out), out)}"
+        return f"not judged: {_note_failure(row, _problem(error), out)}"
     predicted = record["predicted_dice"]
     value = "unknown" if predicted["value"] is None else f"{predicted['value']:.2f}"
     interval = "" if predicted["low"] is None else f" [{predicted['low']:.2f}, {predicted['high']:.2f}]"
@@ -187,14 +186,12 @@ def _note_failure(row: dict, problem: str, out: Path) -> str:
     try:
         records.write_failure(row, problem, out)
     except (ValueError, OSError) as error:
-        return f"{problem}; nor could this be written down: {_problem(error, out)}"
+        return f"{problem}; nor could this be written down: {_problem(error)}"
     return problem
 
 
-def _problem(error: Exception, out: Path) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space is left for {out}; make room, and give the same command again"
-    return f"{type(error).__name__}: {error}"
+def _problem(error: Exception) -> str:
+    return no_room(error) or f"{type(error).__name__}: {error}"
 
 
 @functools.cache

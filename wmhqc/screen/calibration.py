@@ -91,12 +91,9 @@ def read_calibration(path) -> pd.DataFrame:
     looks = table[[name for name in FEATURES if name in table]].dropna()
     scans |= (looks.duplicated() if looks.shape[1] else pd.Series(dtype=bool)).reindex(table.index, fill_value=False)
     refuse(scans, "is the same scan as one before; calibration cases are independent")
-    refuse(
-        ~table["judged"].isin(["own", "given"]), "is neither judged 'own' nor 'given'; judge the labelled scans anew"
-    )
-    refuse(
-        table["reference"] != ours, "was judged by other reference networks than these; judge the labelled scans anew"
-    )
+    anew = "; judge the labelled scans anew"
+    refuse(~table["judged"].isin(["own", "given"]), f"is neither judged 'own' nor 'given'{anew}")
+    refuse(table["reference"] != ours, f"was judged by other reference networks than these{anew}")
     table = table[~table["patient"].duplicated() | table["patient"].isna()].reset_index(drop=True)
     doubted = table.get("true_contrast", pd.Series(dtype=float)).reindex(table.index) < MIN_CONTRAST
     left_out, table = ", ".join(table.loc[doubted, "case"]), table[~doubted].reset_index(drop=True)

@@ -14,13 +14,13 @@ a scan is judged.
 from __future__ import annotations
 
 import argparse
-import errno
 import re
 import signal
 import sys
 from pathlib import Path
 
 from wmhqc import __version__
+from wmhqc.files import no_room
 
 #: What `wmhqc cohort` reads.
 LAYOUTS = ("bids", "folder", "miccai17", "ms15", "ms16", "ms17")
@@ -37,9 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         with handled(signal.SIGTERM, _terminated):
             return arguments.run(arguments)
     except (ValueError, OSError, ImportError, MemoryError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        words = "no space is left for the results; make room, and give the same command again" if full else error
-        print(f"wmhqc {arguments.command}: {words}", file=sys.stderr)
+        print(f"wmhqc {arguments.command}: {no_room(error) or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on where it was", file=sys.stderr)

@@ -21,7 +21,7 @@ import numpy as np
 
 from wmhqc import __version__, reference
 from wmhqc.cohort import given
-from wmhqc.files import replacing, sha256
+from wmhqc.files import naming, replacing, sha256
 from wmhqc.images import copy_codes
 from wmhqc.screen import output
 from wmhqc.screen.inputs import INPUTS
@@ -121,7 +121,8 @@ def write(judgement, out: Path, report: str) -> None:
             image = partial(file)
             images[name].to_filename(image)
             record["bytes"][file] = image.stat().st_size
-        last.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+        with naming(out / f"{stem(case)}_qc.json", last):  # or it would be that of the last map
+            last.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8", errors="backslashreplace")
     forget_failure(case, out)
 
 
