@@ -30,11 +30,12 @@ HERE = Path(__file__).resolve().parent
 
 
 def make(patients: Path, folder: Path, count: int) -> None:
-    """Write `count` scans into `folder`: the patients in turns, each moved otherwise."""
+    """Write `count` scans into `folder`: the patients in turns, each moved otherwise (up to 81 times)."""
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(path.name for path in patients.iterdir() if path.is_dir())
     for i in range(count):
-        name, shift = names[i % len(names)], np.random.default_rng(i).integers(-4, 5, 2)
+        turn, patient = divmod(i, len(names))
+        name, shift = names[patient], np.array(divmod(turn, 9)) - 4
         for image in IMAGES:
             there = folder / f"sub-{i:03d}_{image}.nii.gz"
             if not there.exists():
@@ -105,14 +106,8 @@ def main() -> None:
         command = ["wmhqc", "qc", str(source), "--out", str(out), "--jobs", str(given.jobs)]
         if given.cluster:
             command = ["snakemake", "-s", "workflow/qc.smk", "--cores", str(given.jobs), "--quiet", "all"]
-            command += [
-                "--rerun-incomplete",
-                "--nolock",
-                "--config",
-                f"source={source}",
-                f"out={out}",
-                f"batch={max(1, count // 4)}",
-            ]
+            settings = [f"source={source}", f"out={out}", f"batch={max(1, count // 4)}"]
+            command += ["--rerun-incomplete", "--nolock", "--config", *settings]
         rows.append(study(source, out, command, count))
         print(pd.DataFrame(rows).to_string(index=False), flush=True)
 

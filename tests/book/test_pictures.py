@@ -45,6 +45,6 @@ def test_in_the_dark_no_picture_is_a_white_slab_and_no_scan_is_changed(page, nam
 def test_a_figure_with_two_layouts_is_tall_on_a_phone_and_wide_on_a_desk(page):
     shapes = []
     for width in (400, 1280):
-        opened(page, "book/training.html", width)
+        assert opened(page, "book/training.html", width), "the other tests of this file would see nothing either"
         shapes.append(page.locator("picture img").first.evaluate("image => image.naturalHeight > image.naturalWidth"))
     assert shapes == [True, False]

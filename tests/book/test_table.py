@@ -1,5 +1,7 @@
 """The table explorer on a static page, in a real browser, by keyboard and by mouse."""
 
+import re
+
 import pandas as pd
 import pytest
 from test_explorers import write
@@ -197,6 +199,17 @@ def test_pages_and_folds_go_by_keyboard_and_a_new_choice_begins_at_its_first_row
     page.get_by_text("Choose by target").press("Enter")
     page.get_by_role("combobox", name="Target").select_option("pancreas")
     assert page.get_by_role("rowheader").count() == 3 and not onward.is_visible()
+
+
+def test_a_number_that_a_phone_has_no_column_for_unfolds_below_its_row(page, folded):
+    page.goto(folded)
+    page.get_by_role("button", name="r", exact=True).press("Enter")  # those with a number come first
+    for width, seen in ((400, True), (1280, False)):
+        page.set_viewport_size({"width": width, "height": 800})
+        if not page.locator(".more").count():
+            page.locator(".unfold").first.press("Enter")
+        assert page.locator(".more dt", has_text=re.compile("^r$")).is_visible() is seen
+        assert page.locator("tbody td.number").first.is_visible() is not seen
 
 
 def test_all_rows_are_printed(page, folded):

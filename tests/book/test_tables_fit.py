@@ -47,15 +47,6 @@ def test_tables_and_code_are_seen_whole(page, name, width):
     assert page.evaluate(MEASURE, width == PHONE) == []
 
 
-def test_two_pictures_are_seen_beside_each_other_on_a_phone(page):
-    page.set_viewport_size({"width": PHONE, "height": 800})
-    page.goto(need(HTML / "book" / "your_scan.html").as_uri())
-    pairs = page.locator("img.pair").all()
-    if not pairs:
-        pytest.skip("no scan of this build is accepted or has failed")
-    assert all(pair.bounding_box()["width"] <= PHONE for pair in pairs)
-
-
 def test_the_measure_finds_what_is_cut(page):
     page.set_viewport_size({"width": 400, "height": 800})
     cells = "".join(f"<td style='min-width: 200px'>{i}</td>" for i in range(6))

@@ -72,17 +72,16 @@ def draw(model, tall: bool = False):
 def _arrow(axis, start: tuple, stop: tuple, turn: int) -> None:
     """An arrow from box to box: straight, or round the corner at the bottom of the U; `turn` -1 swaps x and y."""
     (x0, y0), (x1, y1) = start, stop
-    down, path = np.sign(y1 - y0), "arc3"
+    down, corner = np.sign(y1 - y0), None
     if y0 == y1:
         ends = (x0 + _HALF, y0), (x1 - _HALF, y1)
     elif x0 == x1:
         ends = (x0, y0 + down * _HALF), (x1, y1 - down * _HALF)
     elif down > 0:
-        ends, path = ((x0, y0 + _HALF), (x1 - _HALF, y1)), "angle,angleA=90,angleB=0"
+        ends, corner = ((x0, y0 + _HALF), (x1 - _HALF, y1)), (90, 0)
     else:
-        ends, path = ((x0 + _HALF, y0), (x1, y1 + _HALF)), "angle,angleA=0,angleB=90"
-    if turn < 0 and path != "arc3":
-        path = {"A=90": "angle,angleA=0,angleB=90", "A=0,": "angle,angleA=90,angleB=0"}[path[11:15]]
+        ends, corner = ((x0 + _HALF, y0), (x1, y1 + _HALF)), (0, 90)
+    path = "angle,angleA={},angleB={}".format(*corner[::turn]) if corner else "arc3"
     skip = y0 == y1 and x1 - x0 > 1
     arrow = {"arrowstyle": "-|>", "color": "#222222", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
     arrow |= {"linestyle": "dashed" if skip else "solid", "connectionstyle": path}

@@ -49,18 +49,19 @@ function render({ model, el }) {
   }
 
   const more = (r) => html("tr", { class: "more" }, html("td", { colspan: visible.length }, html("dl", {},
-    ...folded.filter(({ i }) => rows[r][i] !== null).map(({ label, i, number }) =>
-      html("div", {}, html("dt", {}, label), html("dd", {}, ...parts(rows[r][i], number)))))));
+    ...[...folded, ...visible.filter(({ number }) => number).map((column) => ({ ...column, narrow: true }))] // what a phone has no column for
+      .filter(({ i }) => rows[r][i] !== null).map(({ label, i, number, narrow }) =>
+      html("div", narrow ? { class: "narrow" } : {}, html("dt", {}, label), html("dd", {}, ...parts(rows[r][i], number)))))));
   const none = html("tr", {}, html("td", { colspan: visible.length, class: "undefined" }, `No ${noun} match.`));
   const body = html("tbody");
   const box = html("div", { class: "rows", role: "region", tabindex: "0", "aria-label": caption },
     html("table", {}, html("thead", {}, html("tr", {}, ...heads.map(({ head }) => head))), body));
   const [back, on] = ["Previous", "Next"].map((word) => html("button", { type: "button" }, word)), where = html("span", { "aria-live": "polite" });
   const pager = html("div", { class: "pager" }, back, where, on);
-  const chosers = filters.map((name, i) => labelled(columns[place[name]].label, selects[i]));
-  const many = html("details", { class: "many" }, html("summary", {}, `Choose by ${chosers.map((each) => each.firstChild.textContent.toLowerCase()).join(", ")}`), html("div", { class: "filters" }, ...chosers));
+  const choosers = filters.map((name, i) => labelled(columns[place[name]].label, selects[i]));
+  const many = html("details", { class: "many" }, html("summary", {}, `Choose by ${choosers.map((each) => each.firstChild.textContent.toLowerCase()).join(", ")}`), html("div", { class: "filters" }, ...choosers));
   root.append(
-    html("div", { class: "filters" }, labelled("Search", search), ...(filters.length > 2 ? [] : chosers), clear),
+    html("div", { class: "filters" }, labelled("Search", search), ...(filters.length > 2 ? [] : choosers), clear),
     ...(filters.length > 2 ? [many] : []), status, box, pager);
   el.replaceChildren(root);
 
