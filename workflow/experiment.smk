@@ -73,14 +73,14 @@ rule start:
     threads: 2
     run:
         from wmhqc import cohort
-        from wmhqc.sources import download, synthetic
+        from wmhqc.sources import available, synthetic
 
         if "cohort" in config:
             table = cohort.read_csv(config["cohort"])
         else:
             table = synthetic.make_cohort(RUN / "cohort", int(config.get("cases", 105)), jobs=threads, progress=False)
             if config.get("real"):
-                patients = download.real_patients()[0]
+                patients = available.real_patients()[0]
                 table = pd.concat([table, patients[patients["lesion"] != ""]], ignore_index=True)
         experiment.start(RUN, table, CHANGES)
 
