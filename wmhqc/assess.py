@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wmhqc import errormaps, metrics, regression, scores, uncertainty
+from wmhqc import checks, errormaps, metrics, regression, scores, uncertainty
 
 
 def assess(
@@ -147,3 +147,33 @@ def _other_samples(prepared, models, seed):
     for name, passes in samples.items():
         row |= scores.of_samples(name, uncertainty.summarise(passes), prepared.voxel_mm3)
     return row
+
+
+def on_scan(images: Mapping, judged: np.ndarray) -> tuple[dict, dict]:
+    """What is measured on the scan's own grid, where `assess` measures on the networks'.
+
+    Parameters
+    ----------
+    images : mapping of str to nibabel image
+        `t1`, `flair` and, where there are, `brainmask` and the manual mask `lesion`, on one grid.
+    judged : bool array (x, y, z)
+        The mask that is judged, on that grid.
+
+    Returns
+    -------
+    row, truth : dict
+        `volume_on_scan_ml` and `contrast` (`wmhqc.checks.contrast`); with a manual mask `dice_on_scan`,
+        `true_on_scan_ml` and `true_contrast`, else nothing.
+    """
+    flair = images["flair"]
+    ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
+    scan = np.asanyarray(flair.dataobj), checks.find_brain(images), flair.affine
+    row, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": checks.contrast(judged, *scan)}, {}
+    if "lesion" in images:
+        lesion = np.asanyarray(images["lesion"].dataobj) > 0
+        truth = {
+            "dice_on_scan": metrics.lesion_dice(judged, lesion),
+            "true_on_scan_ml": ml * np.count_nonzero(lesion),
+            "true_contrast": checks.contrast(lesion, *scan),
+        }
+    return row, truth

@@ -20,16 +20,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wmhqc import experiment, regression, scores, training
-from wmhqc.assess import assess, predicted_dice
+from wmhqc import cohort, experiment, preprocess, regression, scores, training
+from wmhqc.assess import assess, on_scan, predicted_dice
 from wmhqc.experiment import fold_folder, load_case, parts, progress, settings
 from wmhqc.files import load_maps, read_json, save_maps, sha256, write_json, write_table
+from wmhqc.images import load_image
 
 #: Artefacts of the stress test (`augment.ARTEFACTS`) and their severities.
 STRESS = ("motion", "ghosting", "bias_field", "spike", "gaussian_noise", "low_resolution")
 SEVERITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
 #: Raise it with every change of what `infer` or `stress` finds, so that what was found before is found anew.
-RECIPE = 1
+RECIPE = 2
 
 
 def unseen(run, case: str) -> list[int]:
@@ -46,7 +47,7 @@ def infer(run, fold: int) -> None:
     that validates it.
     """
     chosen, part = settings(run), parts(run, fold)
-    asked = part[part != "train"]
+    asked, table = part[part != "train"], cohort.read_csv(Path(run) / "cohort.csv").set_index("case", drop=False)
     network, rows = functools.cache(functools.partial(experiment.network, run)), []
     for case, role in progress(asked.items(), f"fold {fold}, maps", len(asked)):
         prepared, place = load_case(run, case), fold_folder(run, fold) / "maps" / f"{case}.npz"
@@ -59,12 +60,13 @@ def infer(run, fold: int) -> None:
                 {name: [network(fold, name)] for name in ("mc_unet", "rec_unet")},
                 passes=chosen["passes"],
             )
+            row |= _on_scan(table.loc[case], prepared, maps["mean"])
             row |= _ensemble(prepared, [network(other, "mc_unet") for other in (fold, *others)])
             save_maps(place, mean=maps["mean"], error=maps["error"].astype(np.float32))
             found = {"key": key, "row": row}
             write_json(found, place.with_suffix(".json"))
         rows.append({"case": case, "split": role, **found["row"]})
-    table = pd.read_csv(Path(run) / "cohort.csv")[["case", "database", "site", "synthetic"]]
+    table = table[["case", "database", "site", "synthetic"]].reset_index(drop=True)
     write_table(table.merge(pd.DataFrame(rows)).assign(fold=fold), fold_folder(run, fold) / "maps.csv")
 
 
@@ -76,6 +78,14 @@ def _key(run, folds, names, prepared, passes) -> str:
     """What the result of a case depends on, as one hash."""
     weights = [sha256(path) for fold in folds for name in names if (path := _weights(run, fold, name)).exists()]
     return hashlib.sha256(json.dumps([RECIPE, weights, prepared.made_from, passes]).encode()).hexdigest()
+
+
+def _on_scan(row, prepared, mean) -> dict:
+    """As `wmhqc qc` measures it: its verdict reads the contrast, so its calibration cases have it too."""
+    images = {name: load_image(row[name]) for name in ("t1", "flair", "brainmask") if cohort.given(row.get(name))}
+    probability = np.asanyarray(preprocess.to_scan(mean, prepared).dataobj)
+    found, truth = on_scan(images | {"lesion": cohort.load_lesion(row)}, probability >= 0.5)
+    return found | truth
 
 
 def _ensemble(prepared, models) -> dict:

@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from wmhqc import preprocess
-from wmhqc.assess import assess
-from wmhqc.checks import contrast, find_brain
+from wmhqc.assess import assess, on_scan
 from wmhqc.features import scan_features
 from wmhqc.screen import inputs
 from wmhqc.screen.calibration import exclude_patient, ranges, reference_cases
@@ -134,8 +133,9 @@ def judge(
     images |= {name: preprocess.to_scan(values, prepared) for name, values in shown.items()}
     probability = np.asanyarray(images["prediction"].dataobj)
     images["mask"] = nib.Nifti1Image((probability >= 0.5).astype(np.uint8), prepared.affine)
-    on_scan, truth_on_scan = _on_scan(images)
-    scores |= on_scan
+    judged = np.asanyarray(images.get("segmentation", images["mask"]).dataobj) > 0
+    found, truth_on_scan = on_scan(images, judged)
+    scores |= found
 
     truth = {name: scores.pop(name) for name in _truth_names() if name in scores} | truth_on_scan
     features, lies = scan_features(prepared), orientation(prepared)
@@ -155,28 +155,6 @@ def judge(
         **provenance(row),
     }
     return Judgement(to_json(record | {"files": map_names(record, images)}), prepared, images)
-
-
-def _on_scan(images: Mapping) -> tuple[dict, dict]:
-    """Scores of the judged mask on the scan's own grid, and its truth where there is a manual mask."""
-    from wmhqc.metrics import lesion_dice
-
-    flair, judged = images["flair"], _bool(images.get("segmentation", images["mask"]))
-    ml = abs(np.linalg.det(flair.affine[:3, :3])) / 1000
-    scan = np.asanyarray(flair.dataobj), find_brain(images), flair.affine
-    scores, truth = {"volume_on_scan_ml": ml * np.count_nonzero(judged), "contrast": contrast(judged, *scan)}, {}
-    if "lesion" in images:
-        lesion = _bool(images["lesion"])
-        truth = {
-            "dice_on_scan": lesion_dice(judged, lesion),
-            "true_on_scan_ml": ml * np.count_nonzero(lesion),
-            "true_contrast": contrast(lesion, *scan),
-        }
-    return scores, truth
-
-
-def _bool(image) -> np.ndarray:
-    return np.asanyarray(image.dataobj) > 0
 
 
 def _truth_names() -> list[str]:
