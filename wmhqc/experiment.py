@@ -52,8 +52,8 @@ SETTINGS = {
     "slopes": "channel",
     "precision": "float32",  # or "mixed_bfloat16", for GPUs that have it
     "start_from": None,  # folder of a run whose U-nets are to be fine-tuned on this cohort
-    "mc_unet": {"epochs": 15, "steps": 120, "learning_rate": 0.003, "schedule": "cosine"},
-    "rec_unet": {"epochs": 4, "steps": 100, "learning_rate": 0.003, "schedule": "cosine"},
+    "mc_unet": {"epochs": 26, "steps": 120, "learning_rate": 0.003, "schedule": "cosine"},
+    "rec_unet": {"epochs": 8, "steps": 100, "learning_rate": 0.003, "schedule": "cosine"},
     "reg_net": {"epochs": 4, "steps": 40, "batch": 2, "schedule": "cosine"},
 }
 
