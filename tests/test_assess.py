@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from wmhqc import catalogue, networks, uncertainty
-from wmhqc.assess import assess, mask_row
+from wmhqc.assess import assess, mask_row, on_scan
 from wmhqc.preprocess import Prepared
 from wmhqc.regression import PAIRS
 
@@ -86,3 +87,24 @@ def test_expected_dice_of_a_given_mask_by_hand(case):
 def test_without_a_manual_mask_there_is_no_truth(case, nets):
     _, row = assess(dataclasses.replace(case, lesion=None), nets, passes=2, other_samples=False)
     assert "lesion_dice" not in row and "expected_dice" in row
+
+
+def test_on_the_scans_grid_volume_contrast_and_dice():
+    """Two bright lesions of 64 voxels of 2 mm3 in a grey brain; one is found: 0.128 ml, Dice 2/3."""
+    rng = np.random.default_rng(0)
+    flair = rng.uniform(90, 110, (24, 24, 24)).astype(np.float32)
+    lesion = np.zeros(flair.shape, np.uint8)
+    lesion[4:8, 4:8, 4:8] = lesion[14:18, 14:18, 14:18] = 1
+    flair[lesion > 0] += 100
+    found = np.zeros(flair.shape, bool)
+    found[4:8, 4:8, 4:8] = True
+    affine = np.diag([1, 1, 2, 1])
+    images = {name: nib.Nifti1Image(array, affine) for name, array in (("t1", flair), ("flair", flair))}
+    row, truth = on_scan(images, found)
+    assert truth == {} and row["volume_on_scan_ml"] == pytest.approx(0.128) and row["contrast"] == 1
+    row, truth = on_scan(images | {"lesion": nib.Nifti1Image(lesion, affine)}, found)
+    assert truth["dice_on_scan"] == pytest.approx(2 / 3) and truth["true_on_scan_ml"] == pytest.approx(0.256)
+    assert truth["true_contrast"] == 1
+    row, _ = on_scan(images, np.roll(found, 12, axis=0))
+    assert row["contrast"] == pytest.approx(0.5, abs=0.1), "a mask that has nothing to do with the image"
+    assert np.isnan(on_scan(images, np.zeros_like(found))[0]["contrast"])

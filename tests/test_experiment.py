@@ -100,6 +100,8 @@ def test_a_row_has_every_score(run):
     rows = pd.read_csv(run / "cases.csv")
     assert set(catalogue.scores()) <= set(rows) and np.isfinite(rows["predicted_dice_mask"]).all()
     assert rows["predicted_dice_mask"].between(0, 1).all() and rows["ssim"].between(-1, 1).all()
+    found = rows["volume_ml"] > 0  # an empty mask has no contrast
+    assert rows.loc[found, "contrast"].between(0, 1).all() and rows["dice_on_scan"].between(0, 1).all()
 
 
 def test_stress_spoils_the_same_scan_more_and_more(run):

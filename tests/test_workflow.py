@@ -1,6 +1,8 @@
 """What is done again when something changes: asked of Snakemake as a dry run."""
 
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,3 +94,17 @@ def test_an_unknown_set_is_refused():
     command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--cores", "1", "--config", "set=huge"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode != 0 and "there are smoke, cpu, gpu, paper" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", ["Snakefile", "experiment.smk", "qc.smk"])
+def test_the_rules_call_what_the_package_has(name):
+    """A rule's Python runs only when the rule does, perhaps hours later or on a cluster."""
+    text = re.sub(r"#.*", "", (ROOT / "workflow" / name).read_text())
+    modules = {}
+    for package, names in re.findall(r"^\s*from (wmhqc[\w.]*) import ([\w, ]+)$", text, re.M):
+        for found in names.split(", "):
+            home = importlib.import_module(package)
+            modules[found] = getattr(home, found, None) or importlib.import_module(f"{package}.{found}")
+    used = {(module, called) for module, called in re.findall(r"\b(\w+)\.(\w+)", text) if module in modules}
+    lost = [f"{module}.{called}" for module, called in used if not hasattr(modules[module], called)]
+    assert not lost and (used or name != "experiment.smk"), f"{name} calls {', '.join(sorted(lost))}"
