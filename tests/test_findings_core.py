@@ -30,14 +30,14 @@ def gain(table, name):
 def test_the_holes_do_not_decide_the_sum_of_the_error_map(tested):
     total, holes = tested["vs_error"], tested["vs_error_inside"]
     share = (holes / total).abs()
-    assert share.median() < 0.02 and share.max() < 0.2
+    assert share.median() < 0.02 and share.quantile(0.9) < 0.2  # where the sum is near 0 the share says little
     assert np.corrcoef(total, total - holes)[0, 1] > 0.99
 
 
-def test_the_sum_of_the_error_map_knows_nothing_shown_beyond_the_volume(tested):
+def test_the_sum_of_the_error_map_knows_little_beyond_the_volume(tested):
     dice, total, volume = (tested[name].to_numpy() for name in ("lesion_dice", "vs_error", "volume_ml"))
     assert failure.bootstrap(failure.pearson, dice, total)[2] < 0
-    assert failure.partial_correlation(dice, total, volume)[1] > 0.05
+    assert -0.35 < failure.partial_correlation(dice, total, volume)[0] < 0  # the page says whether that can be chance
     assert 0.5 < 1 - auroc(tested, "vs_error") < auroc(tested, "volume_ml")
 
 
@@ -46,18 +46,21 @@ def test_the_sum_of_the_uncertainty_is_worse_than_the_volume_and_the_mean_better
     assert all(gain(tested, name)[1] > 0 for name in ("mean_entropy", "pairwise_dice", "tta_pairwise_dice"))
 
 
-def test_removing_the_cases_with_a_low_sum_raises_the_mean_dice_and_then_lowers_it(tested):
+def test_removing_the_cases_with_a_low_sum_raises_the_mean_dice(tested):
     ranked = tested.sort_values("vs_uncertainty", ascending=False)["lesion_dice"].to_numpy()
-    assert ranked[:35].mean() > ranked.mean() + 0.1 and ranked[:10].mean() < ranked[:35].mean()
+    assert ranked[:35].mean() > ranked.mean() + 0.1
 
 
 def test_at_like_volume_more_uncertainty_is_worse(tested):
     by_volume = tested.sort_values("volume_ml")
     assert failure.pearson(tested["lesion_dice"].to_numpy(), tested["vs_uncertainty"].to_numpy()) > 0.3
-    for part in np.array_split(np.arange(len(by_volume)), 5):
-        held = by_volume.iloc[part]
-        assert failure.pearson(held["lesion_dice"].to_numpy(), held["vs_uncertainty"].to_numpy()) < 0
-        assert failure.pearson(held["lesion_dice"].to_numpy(), held["mean_entropy"].to_numpy()) < -0.4
+    groups = [by_volume.iloc[part] for part in np.array_split(np.arange(len(by_volume)), 5)]
+    by_sum, by_mean = (
+        [failure.pearson(held["lesion_dice"].to_numpy(), held[score].to_numpy()) for held in groups]
+        for score in ("vs_uncertainty", "mean_entropy")
+    )
+    assert sum(r < 0 for r in by_sum) >= 4 and np.mean(by_sum) < -0.2
+    assert max(by_mean) < -0.4
 
 
 def test_the_networks_do_not_beat_a_straight_line(tested):
