@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wmhqc import catalogue, networks, uncertainty
-from wmhqc.assess import assess, mask_row, on_scan
+from wmhqc import catalogue, networks, scores, uncertainty
+from wmhqc.assess import assess, on_scan
 from wmhqc.preprocess import Prepared
 from wmhqc.regression import PAIRS
 
@@ -79,7 +79,7 @@ def test_expected_dice_of_a_given_mask_by_hand(case):
     """Mean 0.5 everywhere in the brain, mask of m voxels: 2 m/2 / (N/2 + m)."""
     mean = np.full((SIZE,) * 3, 0.5, np.float32)
     m, n = int(case.lesion.sum()), int(case.brain.sum())
-    row = mask_row(case, case.lesion > 0, uncertainty.summarise([mean]))
+    row = scores.row(case, uncertainty.summarise([mean]), mask=case.lesion > 0)
     assert row["expected_dice"] == pytest.approx(m / (n / 2 + m))
     assert row["agreement_dice"] == pytest.approx(2 * m / (m + mean.size))
 

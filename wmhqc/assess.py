@@ -61,11 +61,7 @@ def assess(
         rebuilt = sum(errormaps.reconstruct(net, flair / 255, judged) for net in networks["rec_unet"])
         maps["reconstruction"] = rebuilt / len(networks["rec_unet"])
         maps["error"] = flair / 255 - maps["reconstruction"]
-    row = (
-        mask_row(prepared, judged, mc, maps.get("error"))
-        if mask is not None
-        else scores.row(prepared, mc, maps.get("error"))
-    )
+    row = scores.row(prepared, mc, maps.get("error"), None if mask is None else judged)
     if "error" in maps:
         row["ssim"] = errormaps.similarity(flair / 255, maps["reconstruction"])
     if mask is None and other_samples:
@@ -94,48 +90,6 @@ def predicted_dice(networks: Mapping[str, Sequence], maps: Mapping, flair: np.nd
         pair = regression.pair_of(name, maps, flair)
         row[f"predicted_dice_{name}"] = float(np.mean([regression.predict_dice(net, pair) for net in nets]))
     return row
-
-
-def mask_row(prepared, mask: np.ndarray, mc, error: np.ndarray | None = None) -> dict:
-    """Scores of a mask of any origin, and its truth where there is a manual one.
-
-    Parameters
-    ----------
-    prepared : wmhqc.preprocess.Prepared
-    mask : bool array (n, n, n)
-        The segmentation that is judged.
-    mc : wmhqc.uncertainty.MonteCarlo
-        What our networks say about the same scan.
-    error : array (n, n, n), optional
-        Error map of this mask (`wmhqc.errormaps.error_map`).
-
-    Returns
-    -------
-    dict
-        As in `wmhqc.scores.row` where a score needs no samples; `expected_dice`: the Dice of
-        this mask to expect under our mean probability; `agreement_dice`: its Dice with our own
-        segmentation; `own_volume_ml`.
-    """
-    from scipy import ndimage
-
-    voxel, brain = prepared.voxel_mm3, prepared.brain > 0
-    p, inside = mc.mean.astype(np.float64), mask & brain
-    total = p[brain].sum() + inside.sum()
-    row = {
-        "volume_ml": metrics.volume_ml(mask, voxel),
-        "brain_ml": metrics.volume_ml(brain, voxel),
-        "brain_share": mask.sum() / brain.sum(),
-        "lesion_count": ndimage.label(mask, metrics.CONNECTED)[1],
-        "mean_entropy": scores.mean_inside(mc.entropy, mask),
-        "expected_dice": 2 * p[inside].sum() / total if total > 0 else 1.0,
-        "agreement_dice": metrics.lesion_dice(mask, mc.mask),
-        "own_volume_ml": metrics.volume_ml(mc.mask, voxel),
-    }
-    if error is not None:
-        row |= {"vs_error": scores.voxel_sum(error, voxel), "vs_error_inside": scores.voxel_sum(error[mask], voxel)}
-    if prepared.lesion is not None:
-        row |= metrics.measure(mask.astype(np.float32), prepared.lesion > 0, scores.grid_spacing(prepared))
-    return {"case": prepared.case} | {name: float(value) for name, value in row.items()}
 
 
 def _other_samples(prepared, models, seed):

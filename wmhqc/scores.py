@@ -23,13 +23,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from wmhqc.metrics import CONNECTED, measure, same_shape, volume_ml
+from wmhqc.metrics import CONNECTED, lesion_dice, measure, same_shape, volume_ml
 
 # ---------------------------------------------------------------- one row
 
 
-def row(prepared, mc, error_map=None) -> dict:
-    """Scores of a case, and its truth where there is a manual mask.
+def row(prepared, mc, error_map=None, mask=None) -> dict:
+    """Scores of a case's segmentation, and its truth where there is a manual mask.
 
     Parameters
     ----------
@@ -39,46 +39,62 @@ def row(prepared, mc, error_map=None) -> dict:
         Maps and masks of the dropout passes, on the same grid.
     error_map : array (n, n, n), optional
         FLAIR minus its reconstruction (Eq. 4), with the *predicted* mask painted over.
+    mask : bool array (n, n, n), optional
+        A segmentation of any origin that is judged in place of our own (`mc.mask`).
 
     Returns
     -------
     dict
         `case`, the scores of the catalogue that can be had from one case, `empty_share`,
-        and what `metrics.measure` gives if `prepared.lesion` is not None.
+        and what `metrics.measure` gives if `prepared.lesion` is not None. Of a given `mask` only
+        scores that need no passes of its own, its Dice with our segmentation (`agreement_dice`)
+        and `own_volume_ml`.
     """
+    from scipy import ndimage
+
+    judged, brain = mc.mask if mask is None else mask, prepared.brain > 0
+    if not mc.mask.shape == judged.shape == brain.shape:
+        raise ValueError(
+            f"{prepared.case}: maps have shape {mc.mask.shape}, the mask {judged.shape}, the brain mask {brain.shape}; "
+            "all must lie on the prepared grid"
+        )
     spacing = grid_spacing(prepared)
     voxel_mm3 = float(np.prod(spacing))
-    mask, brain = mc.mask, prepared.brain > 0
-    if mask.shape != brain.shape:
-        raise ValueError(
-            f"{prepared.case}: maps have shape {mask.shape}, the brain mask {brain.shape}; "
-            "both must lie on the prepared grid"
-        )
-    lesions = lesion_table(mc, voxel_mm3)
     result = {
-        "case": prepared.case,
-        "volume_ml": volume_ml(mask, voxel_mm3),
+        "volume_ml": volume_ml(judged, voxel_mm3),
         "brain_ml": volume_ml(brain, voxel_mm3),
-        "brain_share": mask.sum() / brain.sum() if brain.any() else np.nan,
+        "brain_share": judged.sum() / brain.sum() if brain.any() else np.nan,
+        "mean_entropy": mean_inside(mc.entropy, judged),
+        "expected_dice": expected_dice(mc.mean[brain], mask=judged[brain]),
+        "lesion_count": ndimage.label(judged, CONNECTED)[1],
+    }
+    if mask is None:
+        result |= _of_passes(mc, brain, spacing)
+    else:
+        result |= {"agreement_dice": lesion_dice(judged, mc.mask), "own_volume_ml": volume_ml(mc.mask, voxel_mm3)}
+    if error_map is not None:
+        result["vs_error"] = voxel_sum(error_map, voxel_mm3)
+        result["vs_error_inside"] = voxel_sum(error_map[judged], voxel_mm3)
+    if prepared.lesion is not None:
+        probability = mc.mean if mask is None else judged.astype(np.float32)
+        result |= measure(probability, prepared.lesion > 0, spacing)
+    return {"case": prepared.case} | {name: float(value) for name, value in result.items()}
+
+
+def _of_passes(mc, brain, spacing) -> dict:
+    """Scores that only the mask of the passes themselves has."""
+    mask, voxel_mm3 = mc.mask, float(np.prod(spacing))
+    return {
         "vs_uncertainty": voxel_sum(mc.entropy, voxel_mm3),
         "vs_per_volume": vs_per_volume(mc.entropy, mask, voxel_mm3),
-        "mean_entropy": mean_inside(mc.entropy, mask),
         "non_boundary_entropy": non_boundary_mean(mc.entropy, mask, brain),
         "patch_entropy": patch_maximum(mc.entropy, spacing),
         "mean_variance": mean_inside(mc.variance, mask),
         "mean_expected_entropy": mean_inside(mc.expected_entropy, mask),
         "mean_mutual_information": mean_inside(mc.entropy - mc.expected_entropy, mask),
         **sample_agreement(mc),
-        "expected_dice": expected_dice(mc.mean[brain]),
-        "lesion_count": len(lesions),
-        "lesion_uncertainty": lesions["uncertainty"].mean(),
+        "lesion_uncertainty": lesion_table(mc, voxel_mm3)["uncertainty"].mean(),
     }
-    if error_map is not None:
-        result["vs_error"] = voxel_sum(error_map, voxel_mm3)
-        result["vs_error_inside"] = voxel_sum(error_map[mask], voxel_mm3)
-    if prepared.lesion is not None:
-        result |= measure(mc.mean, prepared.lesion > 0, spacing)
-    return {name: value if name == "case" else float(value) for name, value in result.items()}
 
 
 def of_samples(name: str, mc, voxel_mm3: float) -> dict:
@@ -226,15 +242,15 @@ def sample_agreement(mc) -> dict:
 # ---------------------------------------------------------------- expected Dice and calibration
 
 
-def expected_dice(mean: np.ndarray, temperature: float = 1.0) -> float:
-    """Dice to expect if the probabilities were right: 2 sum(p S) / (sum(p) + sum(S)).
+def expected_dice(mean: np.ndarray, temperature: float = 1.0, mask: np.ndarray | None = None) -> float:
+    """Dice of a mask S to expect if the probabilities p were right: 2 sum(p S) / (sum(p) + sum(S)).
 
     Needs no training, but calibrated probabilities: give only voxels of the
-    brain, and a temperature fitted on validation cases. The mask S = [p >= 0.5]
-    does not change with the temperature. 1 if there is neither mask nor probability.
+    brain, and a temperature fitted on validation cases. S is [p >= 0.5], which does not
+    change with the temperature, or a given mask. 1 if there is neither mask nor probability.
     """
     mean = np.asarray(mean, np.float64)
-    mask = mean >= 0.5
+    mask = mean >= 0.5 if mask is None else mask
     p = scale(mean, temperature)
     total = p.sum() + mask.sum()
     return float(2 * p[mask].sum() / total) if total > 0 else 1.0

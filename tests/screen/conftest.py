@@ -46,7 +46,7 @@ def judged(tmp_path, monkeypatch):
     seen = []
 
     def assess(prepared, networks, mask=None, *, passes, seed):
-        from wmhqc.assess import mask_row
+        from wmhqc import scores
         from wmhqc.uncertainty import summarise
 
         seen.append(prepared.case)
@@ -54,7 +54,7 @@ def judged(tmp_path, monkeypatch):
         error = np.zeros(mc.mean.shape, np.float32)
         judged = mc.mask if mask is None else np.roll(mc.mask, 1, 0)
         maps = {"mean": mc.mean, "entropy": mc.entropy, "error": error}
-        return maps, mask_row(prepared, judged, mc, error) | {SCORE: 0.9}
+        return maps, scores.row(prepared, mc, error, judged) | {SCORE: 0.9}
 
     monkeypatch.setattr(judge, "assess", assess)
     return seen

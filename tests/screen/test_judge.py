@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wmhqc import preprocess
-from wmhqc.assess import mask_row
+from wmhqc import preprocess, scores
 from wmhqc.screen import calibration, judge
 
 
@@ -19,13 +18,13 @@ def test_scores_of_a_given_mask(scan):
     truth = prepared.lesion > 0
     mc = summarise([np.where(truth, 0.8, 0.0)])
     shifted = np.roll(truth, 1, axis=0)
-    row = mask_row(prepared, shifted, mc, np.ones(truth.shape))
+    row = scores.row(prepared, mc, np.ones(truth.shape), shifted)
     overlap = (shifted & truth).sum() / truth.sum()
     assert row["agreement_dice"] == row["lesion_dice"] == pytest.approx(overlap)
     assert row["expected_dice"] == pytest.approx(2 * 0.8 * overlap / 1.8, rel=1e-6)
     assert row["volume_ml"] == pytest.approx(row["own_volume_ml"]) and row["volume_ml"] == pytest.approx(row["true_ml"])
     assert row["vs_error_inside"] == pytest.approx(row["volume_ml"] * 1000)
-    empty = mask_row(prepared, np.zeros_like(truth), mc, np.zeros(truth.shape))
+    empty = scores.row(prepared, mc, np.zeros(truth.shape), np.zeros_like(truth))
     assert empty["volume_ml"] == 0 and math.isnan(empty["mean_entropy"]) and empty["expected_dice"] == 0
 
 
